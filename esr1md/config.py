@@ -1,0 +1,379 @@
+"""What a user configures: a screen (which matrix, how long, compared with what) and a site (where it runs).
+
+YAML files become typed, unit-checked, frozen settings here, and nowhere else. What needs science to check
+(is ``Y538S`` a mutation of ER-alpha, is ``fulvestrnt`` a catalogued ligand) is checked when the screen is
+planned, before anything is computed; :meth:`ScreenConfig.where` tells it the line to point at.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from esr1md.catalogue import did_you_mean, named_file
+from esr1md.errors import InputError
+from esr1md.settings import ExistingFile, Settings, load_settings, problem
+from esr1md.specs import HelixState
+
+__all__ = [
+    "ALL",
+    "APO",
+    "LigandChoice",
+    "PoseOptions",
+    "ScreenConfig",
+    "Settings",
+    "SiteConfig",
+    "Thresholds",
+    "load_screen",
+    "load_settings",
+    "load_site",
+]
+
+APO = "apo"
+ALL = "all"
+BY_CLASS = "by class"
+PLATFORMS = ("auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference")
+STATES = tuple(str(state) for state in HelixState)
+
+#: What a screen may be called: its results go into a folder of that name.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+class LigandChoice(Settings):
+    """One ligand of a screen: a catalogued name, or the user's own compound by SMILES or SDF file.
+
+    ``drug_class`` is for the user's own; ``agonist`` decides the helix-12 state it starts in by default.
+    """
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    smiles: str | None = None
+    sdf: ExistingFile | None = None
+    drug_class: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def read_bare_name(cls, data: Any) -> Any:
+        return {"name": data} if isinstance(data, str) else data
+
+    @model_validator(mode="after")
+    def validate_source(self) -> LigandChoice:
+        if self.smiles is not None and self.sdf is not None:
+            raise problem(f"ligand '{self.name}' has both smiles and sdf", expected="one of them")
+        if self.drug_class and self.catalogued:
+            raise problem(
+                f"drug_class is given for '{self.name}', which has no smiles or sdf",
+                do="leave it out: the catalogue knows its class",
+            )
+        if self.name.lower() in (APO, ALL, "default"):
+            raise problem(
+                f"a ligand cannot be called '{self.name}'",
+                do="write 'apo: true' for the empty receptor, 'ligands: all' for every catalogued ligand",
+            )
+        return self
+
+    @property
+    def catalogued(self) -> bool:
+        """Whether the name is to be looked up in ``ligands/ligands.yaml``."""
+        return self.smiles is None and self.sdf is None
+
+
+class Thresholds(Settings):
+    """From which loss a verdict says weakened, and from which lost (see :mod:`esr1md.scoring.verdicts`).
+
+    ``minimum_production_ps`` is the production per replica below which no verdict is given at all: an interval
+    over replicas that never left their starting structure is narrow, and wrong about everything slower.
+    """
+
+    weakened_kcal: Annotated[float, Field(gt=0)] = 1.0
+    lost_kcal: Annotated[float, Field(gt=0)] = 4.0
+    helix12_weakened_angstrom: Annotated[float, Field(gt=0)] = 1.0
+    helix12_lost_angstrom: Annotated[float, Field(gt=0)] = 4.0
+    minimum_production_ps: Annotated[float, Field(ge=0)] = 1000.0
+
+    @model_validator(mode="after")
+    def validate_order(self) -> Thresholds:
+        for weakened in ("weakened_kcal", "helix12_weakened_angstrom"):
+            lost = weakened.replace("weakened", "lost")
+            low, high = getattr(self, weakened), getattr(self, lost)
+            if not low < high:
+                raise problem(
+                    f"{weakened} ({low:g}) is not below {lost} ({high:g})",
+                    at=(lost,) if lost in self.model_fields_set else (weakened,),
+                )
+        return self
+
+
+class PoseOptions(Settings):
+    """How ligands are placed (:func:`esr1md.ligand.poses.place_ligand`).
+
+    ``seed`` is that of the conformers; ``exclude`` names ligands whose crystal poses are not to be started
+    from, to see what a placement is worth for a ligand without a crystal.
+    """
+
+    seed: Annotated[int, Field(ge=1)] = 1
+    exclude: tuple[str, ...] = ()
+
+
+class ScreenConfig(Settings):
+    """A screen: the variant x ligand x helix-12-state matrix, how it is simulated and judged.
+
+    Attributes
+    ----------
+    name, description
+        The name is that of the results' folder.
+    variants
+        ``WT``, ``Y537S``, ``D538G+F404L`` ...; the wild type is what mutants are compared with.
+    ligands
+        Names, users' compounds, or ``all``: every catalogued ligand with a structure.
+    apo
+        Whether the receptor without a ligand is simulated too (a control).
+    states
+        Starting helix-12 state or states of a ligand by its name; of ``apo``; and of all others, ``default``:
+        a state, or ``by class`` (class agonist starts agonist, every other class antagonist).
+    protocol, replicas, first_seed
+        Protocol by name or path; seeds are ``first_seed`` and up, the same for every cell.
+    reference_ligand
+        The ligand that relative binding is measured against: one name, or one for each state.
+    site, platform
+        Where it runs (``configs/sites/``) and on which OpenMM platform; ``auto`` probes for the fastest.
+    receptors
+        The user's own starting structure (PDB or mmCIF file) for a state, instead of the bundled model.
+    thresholds, pose
+        See :class:`Thresholds` and :class:`PoseOptions`.
+    """
+
+    name: str
+    description: str = ""
+    variants: Annotated[tuple[str, ...], Field(min_length=1)]
+    ligands: Literal["all"] | Annotated[tuple[LigandChoice, ...], Field(min_length=1)]
+    apo: bool = False
+    states: dict[str, tuple[HelixState, ...] | Literal["by class"]] = {}
+    protocol: str
+    replicas: Annotated[int, Field(ge=1, le=1000)]
+    first_seed: Annotated[int, Field(ge=1, le=2**31 - 1001)] = 1
+    reference_ligand: str | dict[HelixState, str] | None = None
+    site: str = "local"
+    platform: str = "auto"
+    receptors: dict[HelixState, ExistingFile] = {}
+    thresholds: Thresholds = Thresholds()
+    pose: PoseOptions = PoseOptions()
+
+    # -- reading what users write ------------------------------------------------------------------------
+
+    @field_validator("name")
+    @classmethod
+    def validate_name(cls, name: str) -> str:
+        if not _NAME.fullmatch(name):
+            raise problem(f"name '{name}' cannot name a folder", expected="letters, digits, '.', '-' and '_'")
+        return name
+
+    @field_validator("variants", mode="before")
+    @classmethod
+    def read_variants(cls, value: Any) -> Any:
+        return read_text_list(value, "variant", "Y537S")
+
+    @field_validator("ligands", mode="before")
+    @classmethod
+    def read_ligands(cls, value: Any) -> Any:
+        if value == ALL:
+            return value
+        if not isinstance(value, list | tuple):
+            raise problem(f"ligands is '{value}'", expected="a list of ligands, or 'all'")
+        for index, item in enumerate(value):
+            if not isinstance(item, str | dict | LigandChoice):
+                raise problem(
+                    f"ligand {item!r} is neither a name nor a mapping",
+                    at=(index,),
+                    expected="a name, or {name: ..., smiles: ...} or {name: ..., sdf: ...}",
+                )
+        # validated here, so that an error in an item is not also reported as "not 'all'"
+        return tuple(value)
+
+    @field_validator("states", mode="before")
+    @classmethod
+    def read_states(cls, value: Any) -> Any:
+        if isinstance(value, str | list):
+            value = {"default": value}
+        if not isinstance(value, dict):
+            raise problem("states is not a mapping", expected="ligand name: state, with 'default' and 'apo'")
+        return {str(name): _read_state_list(str(name), written) for name, written in value.items()}
+
+    @field_validator("platform")
+    @classmethod
+    def read_platform(cls, value: str) -> str:
+        by_lower = {name.lower(): name for name in PLATFORMS}
+        if value.lower() not in by_lower:
+            raise problem(
+                f"unknown platform '{value}'",
+                expected=f"one of {', '.join(PLATFORMS)}",
+                do=did_you_mean(value, PLATFORMS),
+            )
+        return by_lower[value.lower()]
+
+    # -- checks that need no science ---------------------------------------------------------------------
+
+    @model_validator(mode="after")
+    def validate_unique(self) -> ScreenConfig:
+        entries = {
+            "variants": list(self.variants),
+            "ligands": [] if self.ligands == ALL else [ligand.name for ligand in self.ligands],
+        }
+        for key, given in entries.items():
+            first: dict[str, int] = {}
+            for index, name in enumerate(given):
+                if (seen := first.setdefault(name.lower(), index)) != index:
+                    raise problem(
+                        f"{key.removesuffix('s')} '{name}' is given twice (also as number {seen + 1})",
+                        at=(key, index),
+                        do="remove one of them",
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def validate_states(self) -> ScreenConfig:
+        if self.states.get(APO) == BY_CLASS:
+            raise problem("apo has no class", at=("states", APO), expected=f"one of {', '.join(STATES)}")
+        known = self.ligand_names
+        for name in self.states if known is not None else ():
+            if name not in (APO, "default", *known):
+                raise problem(
+                    f"states names '{name}', which is not a ligand of this screen",
+                    at=("states", name),
+                    expected=f"one of default, apo, {', '.join(known)}",
+                    do=did_you_mean(name, ["default", APO, *known]),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def validate_reference(self) -> ScreenConfig:
+        known = self.ligand_names
+        if known is None:
+            return self
+        by_state = isinstance(self.reference_ligand, dict)
+        references = self.reference_ligand if by_state else {None: self.reference_ligand}
+        for state, name in references.items():
+            if name is not None and name not in known:
+                at = ("reference_ligand", str(state)) if by_state else ("reference_ligand",)
+                raise problem(
+                    f"reference_ligand '{name}' is not a ligand of this screen",
+                    at=at,
+                    expected=f"one of {', '.join(known)}",
+                    do=did_you_mean(name, known),
+                )
+        return self
+
+    # -- what the plan asks ------------------------------------------------------------------------------
+
+    def on_platform(self, platform: str) -> ScreenConfig:
+        """The same screen on another OpenMM platform, as the command line may ask.
+
+        Raises
+        ------
+        InputError
+            OpenMM knows no such platform.
+        """
+        by_lower = {name.lower(): name for name in PLATFORMS}
+        if platform.lower() not in by_lower:
+            raise InputError(
+                f"unknown platform '{platform}'",
+                expected=f"one of {', '.join(PLATFORMS)}",
+                do=did_you_mean(platform, PLATFORMS),
+            )
+        return self.model_copy(update={"platform": by_lower[platform.lower()]})
+
+    @property
+    def ligand_names(self) -> tuple[str, ...] | None:
+        """Names as the user wrote them; ``None`` when the screen takes every catalogued ligand."""
+        return None if self.ligands == ALL else tuple(ligand.name for ligand in self.ligands)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds every cell is simulated with, so that variants can be compared in pairs."""
+        return tuple(range(self.first_seed, self.first_seed + self.replicas))
+
+    def states_of(self, ligand: str, drug_class: str = "") -> tuple[HelixState, ...]:
+        """The states a ligand (or ``apo``) starts in.
+
+        Parameters
+        ----------
+        ligand
+            Name as in the screen, or ``apo``.
+        drug_class
+            From the catalogue; ``agonist`` starts in the agonist state where the default is ``by class``.
+        """
+        written = self.states.get(ligand)
+        if written is None and ligand == APO:
+            return (HelixState.AGONIST,)
+        if written is None:
+            written = self.states.get("default", BY_CLASS)
+        if written == BY_CLASS:
+            return (HelixState.AGONIST if drug_class == "agonist" else HelixState.ANTAGONIST,)
+        return written
+
+    def reference_for(self, state: HelixState) -> str | None:
+        """The ligand that relative binding in this state is measured against, if there is one."""
+        if isinstance(self.reference_ligand, dict):
+            return self.reference_ligand.get(state)
+        return self.reference_ligand
+
+
+class SiteConfig(Settings):
+    """Where a screen runs: ``workers`` simulations at once, each with ``threads`` CPU threads.
+
+    ``auto`` fits the machine.
+    """
+
+    name: str
+    description: str = ""
+    kind: Literal["local"] = "local"
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+
+
+def load_screen(name_or_path: str | Path) -> ScreenConfig:
+    """Read a screen by its name in ``configs/screens/`` or by the path of a YAML file.
+
+    Raises
+    ------
+    InputError
+        Unknown name, unreadable file, unknown key or a value that cannot be, with file and line.
+    """
+    return load_settings(named_file("screens", name_or_path), ScreenConfig)
+
+
+def load_site(name_or_path: str | Path) -> SiteConfig:
+    """Read a site by its name in ``configs/sites/`` or by path; raises as :func:`load_screen`."""
+    return load_settings(named_file("sites", name_or_path), SiteConfig)
+
+
+def read_text_list(value: Any, what: str, example: str) -> tuple[str, ...]:
+    """A list of non-empty texts, or a problem that names the item which is not one."""
+    if not isinstance(value, list | tuple):
+        raise problem(f"'{value}' is not a list of {what}s", expected=f"a list, such as [{example}]")
+    for index, item in enumerate(value):
+        if not isinstance(item, str) or not item.strip():
+            raise problem(f"{what} {item!r} is not text", at=(index,), expected=f"a name such as {example}")
+    return tuple(item.strip() for item in value)
+
+
+def _read_state_list(name: str, written: Any) -> Any:
+    """``agonist`` or ``[agonist, antagonist]`` as a tuple of states; ``by class`` stays as it is."""
+    if written == BY_CLASS:
+        return BY_CLASS
+    listed = written if isinstance(written, list | tuple) else [written]
+    if not listed:
+        raise problem(f"no state for '{name}'", at=(name,), expected=f"one or more of {', '.join(STATES)}")
+    for state in listed:
+        if state not in STATES:
+            raise problem(
+                f"'{state}' is not a helix-12 state",
+                at=(name,),
+                expected=f"one of {', '.join(STATES)}, or '{BY_CLASS}'",
+                do=did_you_mean(str(state), STATES),
+            )
+    if len(set(listed)) < len(listed):
+        raise problem(f"a state is given twice for '{name}'", at=(name,), do="remove one of them")
+    return tuple(HelixState(state) for state in listed)

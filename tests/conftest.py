@@ -1,0 +1,25 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of raw reference data beside the checkout; the test is skipped, by name, without it."""
+    folder = REPOSITORY.parent / "shared" / "data"
+    if not (folder / "PROVENANCE.md").is_file():
+        pytest.skip("needs ../shared/data (raw PDB entries and reference tables), which is not here")
+    return folder
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One thread per test process: with ``-n 2`` the numeric libraries would fight over the cores."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
