@@ -1,0 +1,1 @@
+"""Receptor models: sequence and notation, reading structures, building variants, quality."""

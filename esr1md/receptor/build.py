@@ -1,0 +1,448 @@
+"""Build the receptor of a variant in a helix-12 state, from a bundled model or a user's structure.
+
+``python -m esr1md.receptor.build --from PDB_FOLDER --out DIR`` regenerates the bundled models.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+import yaml
+
+from esr1md.catalogue import data_path
+from esr1md.errors import Esr1mdError, InputError, StageError
+from esr1md.receptor.deletion import MARGIN
+from esr1md.receptor.frame import (
+    HELIX12,
+    POCKET_RESIDUES,
+    alpha_carbons,
+    bundled_model,
+    helix12_distances,
+    helix12_state,
+    model_alpha_carbons,
+    superpose_core,
+)
+from esr1md.receptor.mutate import mutate
+from esr1md.receptor.prepare import MODEL_FIRST, MODEL_LAST, PH, Model, load_model, prepare_chain
+from esr1md.receptor.quality import LIMITS, assess
+from esr1md.receptor.sequence import ONE_LETTER, parse_variant, wild_type_residue
+from esr1md.receptor.source import SourceChain, moved, read_source
+from esr1md.receptor.surroundings import (
+    bundled_surroundings,
+    chain_surroundings,
+    file_surroundings,
+    place_water,
+    record_surroundings,
+    reprotonated,
+)
+from esr1md.specs import WILD_TYPE, HelixState, Mutation, Variant, file_digest
+
+#: The crystal structure behind each bundled model: file, entry, chain, resolution (angstrom, where the
+#: file tells) and why.
+BUNDLED = {
+    HelixState.ANTAGONIST: (
+        "3ERT.pdb", "3ERT", "A", 1.9,
+        "wild type with 4-hydroxytamoxifen; every residue of 306-551 has a backbone",
+    ),
+    HelixState.AGONIST: (
+        "1QKU.pdb", "1QKU", "A", 3.2,
+        "wild type with estradiol and the only agonist entry at hand without a gap; 5WGD (1.8 A) has serine "
+        "at 537, which shifts helix 12 by 1.3 A, and lacks 461-472",
+    ),
+    HelixState.DISPLACED: (
+        "litpcba/6B0F_ant_protein.pdb", "6B0F", "A", None,
+        "the only structure at hand whose helix 12 is seen in neither place (with the degrader LSZ102); 5T92, its "
+        "like, shows no helix 12 at all, so that all of 526-550 would be a guess",
+    ),
+}  # fmt: skip
+
+#: Models made of crystals that show every residue, from which others take what theirs do not show.
+DONORS = (HelixState.AGONIST, HelixState.ANTAGONIST)
+
+
+@dataclass(frozen=True)
+class ReceptorModel:
+    """A receptor ready for a ligand.
+
+    Attributes
+    ----------
+    variant, state
+        What was asked for.
+    pdb
+        ``receptor.pdb``: chain A, P03372 numbers, hydrogens, ACE and NME caps, in the common frame.
+    source
+        The starting structure, in words.
+    source_digest
+        SHA-256 of the starting structure's file.
+    quality
+        :func:`esr1md.receptor.quality.assess` of the model.
+    steps
+        What was done to the starting structure.
+    protonation
+        Predicted pKa and form of each titratable residue (:func:`esr1md.receptor.surroundings.protonation_record`).
+    conserved_water
+        Oxygen (angstrom) of the water between E353 and R394, which ``waters.pdb`` beside ``pdb`` holds.
+    """
+
+    variant: Variant
+    state: HelixState
+    pdb: Path
+    source: str
+    source_digest: str
+    quality: dict[str, Any]
+    steps: list[str]
+    protonation: dict[str, Any] = field(default_factory=dict)
+    conserved_water: tuple[float, float, float] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for ``record.json``; the path is relative to the record's folder."""
+        return {
+            **dataclasses.asdict(self),
+            "variant": self.variant.name,
+            "state": str(self.state),
+            "pdb": self.pdb.name,
+        }
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any], folder: Path) -> ReceptorModel:
+        """The record back from :meth:`to_json` and the folder it was kept in."""
+        return cls(
+            **{
+                **record,
+                "variant": parse_variant(record["variant"]),
+                "state": HelixState(record["state"]),
+                "pdb": folder / record["pdb"],
+            }
+        )
+
+
+def source_digest(state: HelixState, source: Path | None = None) -> str:
+    """SHA-256 of the file a receptor starts from: the bundled model of ``state``, or ``source``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file or no bundled model of the state.
+    """
+    path = source if source is not None else _bundled(state)
+    if not path.is_file():
+        raise InputError("no such structure file", where=str(path), do="check the path")
+    return file_digest(path)
+
+
+def build_receptor(
+    variant: Variant,
+    state: HelixState,
+    folder: Path,
+    *,
+    source: Path | None = None,
+    ph: float = PH,
+    ligand: Path | None = None,
+    accept_quality: str = "",
+) -> ReceptorModel:
+    """Build a variant in a helix-12 state and write ``receptor.pdb`` and ``quality.json`` to ``folder``.
+
+    ``waters.pdb`` beside them holds the conserved water between E353 and R394 for explicit solvent.
+
+    Parameters
+    ----------
+    variant
+        Mutations of P03372.
+    state
+        Where helix 12 starts.
+    folder
+        Where to write; created if absent.
+    source
+        A user's PDB or mmCIF file to build from instead of the bundled model. Residues in which it differs
+        from P03372 are changed to the variant's.
+    ph
+        Solvent pH of the protonation states.
+    ligand
+        SDF file of a ligand in the coordinates of ``source`` (or of the bundled models), whose hydrogen bonds
+        decide the protonation states instead of the crystal ligand's.
+    accept_quality
+        The reason to keep a model that exceeds a quality limit; recorded.
+
+    Raises
+    ------
+    InputError
+        If the variant cannot be built, the file is not a usable ER-alpha structure, its helix 12 is not in
+        ``state``, or the model made from it is bad.
+    StageError
+        If the model made from a bundled one is bad.
+    """
+    check_buildable(variant)
+    digest = source_digest(state, source)
+    if source is None:
+        path = _bundled(state)
+        entry, chain = BUNDLED[state][1:3]
+        described = f"bundled {state} model ({entry} chain {chain})"
+        text, steps = path.read_text(encoding="utf-8"), [f"start from the {described}"]
+        if variant != WILD_TYPE:
+            model = mutate(load_model(text, steps), variant.mutations, _bundled_chain(state))
+            text, steps = model.pdb_text(), model.steps
+    else:
+        described = f"file {source.name}"
+        model = _build_from_file(variant, state, source)
+        text, steps = model.pdb_text(), model.steps
+    around = bundled_surroundings(state, ligand) if source is None else file_surroundings(source, ligand)
+    if ph != PH or ligand is not None:
+        text, steps = reprotonated(text, steps, around, ph)
+    folder.mkdir(parents=True, exist_ok=True)
+    pdb = folder / "receptor.pdb"
+    pdb.write_text(text, encoding="utf-8")
+    quality = _assessed(pdb, state)
+    (folder / "quality.json").write_text(json.dumps(quality, indent=2) + "\n", encoding="utf-8")
+    _check_sequence(pdb, variant)
+    if quality["problems"] and accept_quality:
+        steps.append(f"accepted although {'; '.join(quality['problems'])}: {accept_quality}")
+    elif quality["problems"]:
+        reason = "; ".join(quality["problems"])
+        if source is None:
+            raise StageError("receptor", f"the {variant} {state} model is bad: {reason}", where=str(pdb))
+        for name in ("receptor.pdb", "quality.json"):
+            (folder / name).unlink()
+        raise InputError(
+            f"the {variant} model built from this file is bad: {reason}", where=str(source),
+            do="use a better structure or the bundled model",
+        )  # fmt: skip
+    protonation, water = record_surroundings(pdb, around, ph, steps)
+    return ReceptorModel(variant, HelixState(state), pdb, described, digest, quality, steps, protonation, water)
+
+
+def _assessed(pdb: Path, state: HelixState) -> dict[str, Any]:
+    """:func:`assess`, with a helix 12 that is not where its label says as a problem."""
+    quality = assess(pdb)
+    found = quality["helix12"]["state"] if quality["helix12"] else "unknown"
+    if found != state:
+        quality["problems"].append(f"helix 12 is in the {found} state, not the {state} one")
+    return quality
+
+
+def check_buildable(variant: Variant) -> None:
+    """Refuse a variant that no model can be built of, before anything is computed.
+
+    Raises
+    ------
+    InputError
+        For a residue outside the models, and for a deletion where nothing can be joined (near the ends), or of
+        a residue that helix 12 or the pocket is measured by.
+    """
+    for mutation in variant.mutations:
+        position = mutation.position
+        if not MODEL_FIRST <= position <= MODEL_LAST:
+            raise InputError(
+                f"{mutation} is outside the receptor models",
+                expected=f"a position from {MODEL_FIRST} to {MODEL_LAST}",
+            )
+        if mutation.mutant:
+            continue
+        first, last = MODEL_FIRST + MARGIN, MODEL_LAST - MARGIN
+        if position in HELIX12 or position in POCKET_RESIDUES or not first <= position <= last:
+            raise InputError(
+                f"{mutation} cannot be built: it deletes a residue of helix 12, of the pocket or near an end",
+                expected=f"a deletion at {first} to {last}, not at {HELIX12[0]}-{HELIX12[-1]} nor in the pocket",
+                do="leave it out of the screen",
+            )  # fmt: skip
+
+
+def _bundled(state: HelixState) -> Path:
+    if state not in BUNDLED:
+        raise InputError(
+            f"there is no bundled model of the {state} state", expected=" or ".join(BUNDLED),
+            do="give a structure file to start from",
+        )  # fmt: skip
+    return bundled_model(state)
+
+
+def _bundled_chain(state: HelixState) -> gemmi.Chain:
+    return gemmi.read_structure(str(bundled_model(state)))[0][0].clone()
+
+
+def _build_from_file(variant: Variant, state: HelixState, path: Path) -> Model:
+    source = read_source(path)
+    try:
+        rotation, translation, rmsd = superpose_core(
+            alpha_carbons(source.chain), model_alpha_carbons(bundled_model("antagonist"))
+        )
+        _check_helix12(source, state)
+    except InputError as error:
+        raise error.at(str(path)) from None
+    placed = moved(source, rotation, translation)
+    step = f"superposed on the antagonist model's core ({rmsd:.2f} A)"
+    placed = dataclasses.replace(placed, steps=(*placed.steps, step))
+    donors = {str(bundled): _bundled_chain(bundled) for bundled in DONORS}
+    try:
+        model = prepare_chain(placed, donors)
+        present = {int(r.id): ONE_LETTER[r.name] for r in model.topology.residues() if r.name in ONE_LETTER}
+        wanted = {m.position: m.mutant for m in variant.mutations}
+        absent = [str(m) for m in variant.mutations if m.position not in present]
+        if absent:
+            raise StageError("receptor", f"the structure does not reach {', '.join(absent)}")
+        changes = tuple(
+            Mutation(number, letter, wanted.get(number, wild_type_residue(number)))
+            for number, letter in sorted(present.items())
+            if letter != wanted.get(number, wild_type_residue(number))
+        )
+        return mutate(model, changes, donors[HelixState.AGONIST])
+    except StageError as error:
+        raise InputError(
+            f"no model can be built from this file: {error.cause}", where=str(path),
+            do="use a more complete structure or the bundled model",
+        ) from error  # fmt: skip
+
+
+def _check_helix12(source: SourceChain, state: HelixState) -> None:
+    positions = alpha_carbons(source.chain)
+    found, distances = helix12_state(positions), helix12_distances(positions)
+    if found is None:
+        raise InputError(
+            "helix 12 (residues 537-544) is not complete in this structure",
+            expected=f"a structure with helix 12 in the {state} state",
+        )
+    if found != state:
+        raise InputError(
+            f"helix 12 is in the {found} state ({distances['agonist']:.1f} A from the agonist and "
+            f"{distances['antagonist']:.1f} A from the antagonist model)",
+            expected=f"the {state} state", do=f"screen it as {found}, or give another structure",
+        )  # fmt: skip
+
+
+def _check_sequence(pdb: Path, variant: Variant) -> None:
+    """The model must be the variant, residue by residue; anything else is our mistake."""
+    wanted = {m.position: m.mutant for m in variant.mutations}
+    present = {}
+    for residue in gemmi.read_structure(str(pdb))[0][0]:
+        letter, number = ONE_LETTER.get(residue.name), residue.seqid.num
+        if letter:
+            present[number] = letter
+            if letter != wanted.get(number, wild_type_residue(number)):
+                raise StageError("receptor", f"residue {number} came out as {residue.name}", where=str(pdb))
+    for number in range(min(present), max(present) + 1):
+        if (number not in present) != (wanted.get(number) == ""):
+            raise StageError("receptor", f"residue {number} should be there or is too much", where=str(pdb))
+
+
+def regenerate_models(pdb_folder: Path, out: Path, states: Collection[HelixState] = tuple(BUNDLED)) -> dict[str, Any]:
+    """Compute bundled models again from the crystal structures and write them with their provenance.
+
+    Parameters
+    ----------
+    pdb_folder
+        Folder with ``3ERT.pdb`` and ``1QKU.pdb`` as the wwPDB distributes them, and LIT-PCBA's copy of 6B0F.
+    out
+        Receives ``models/STATE.pdb`` for every state and ``receptors.yaml``.
+    states
+        Which models to compute; the others are copied from the bundled ones.
+
+    Returns
+    -------
+    dict
+        The content of ``receptors.yaml``.
+
+    Raises
+    ------
+    InputError, StageError
+        If a structure is missing or its model does not pass.
+    """
+    frame = alpha_carbons(read_source(pdb_folder / "3ERT.pdb", "A").chain)
+    bundled = yaml.safe_load((data_path("structures") / "receptors.yaml").read_text(encoding="utf-8"))["models"]
+    (out / "models").mkdir(parents=True, exist_ok=True)
+    entries: dict[str, Any] = {}
+    donors: dict[str, gemmi.Chain] = {}
+    for state in BUNDLED:
+        pdb = out / "models" / f"{state}.pdb"
+        if state in states:
+            entries[str(state)] = _regenerated(state, pdb_folder, frame, donors, pdb)
+        else:
+            pdb.write_bytes(bundled_model(state).read_bytes())
+            entries[str(state)] = {**bundled[str(state)], "quality": _assessed(pdb, state)}
+        if state in DONORS:
+            donors[str(state)] = gemmi.read_structure(str(pdb))[0][0].clone()
+    document = {
+        "about": "Models of the ER-alpha ligand-binding domain prepared from wwPDB entries (CC0 1.0).",
+        "made_by": "python -m esr1md.receptor.build --from PDB_FOLDER --out structures",
+        "residues": f"{MODEL_FIRST}-{MODEL_LAST} (UniProt P03372), ACE and NME caps",
+        "force_field": "amber14SB names and hydrogens",
+        "ph": PH,
+        "quality_limits": LIMITS,
+        "models": entries,
+    }
+    text = yaml.safe_dump(document, sort_keys=False, width=110, allow_unicode=True)
+    (out / "receptors.yaml").write_text(text, encoding="utf-8")
+    return document
+
+
+def _regenerated(
+    state: HelixState, pdb_folder: Path, frame: dict[int, np.ndarray], donors: dict[str, gemmi.Chain], pdb: Path
+) -> dict[str, Any]:
+    """Compute one bundled model, write it to ``pdb`` and return its entry of ``receptors.yaml``."""
+    file, entry, chain, resolution, reason = BUNDLED[state]
+    source = read_source(pdb_folder / file, chain)
+    rotation, translation, _ = superpose_core(alpha_carbons(source.chain), frame)
+    source = moved(source, rotation, translation)
+    model = prepare_chain(source, donors, whole=bool(donors))
+    if source.mutations:
+        reverted = tuple(Mutation(m.position, m.mutant, m.wild) for m in source.mutations)
+        model = mutate(model, reverted, donors[HelixState.AGONIST])
+    model, rmsd = _settled(model, frame)
+    pdb.write_text(model.pdb_text(), encoding="utf-8")
+    water, _ = place_water(gemmi.read_structure(str(pdb))[0][0], chain_surroundings(source, entry))
+    quality = _assessed(pdb, state)
+    if quality["problems"]:
+        raise StageError("receptor", f"{state} model: {'; '.join(quality['problems'])}", where=str(pdb))
+    return {
+        "file": f"models/{state}.pdb",
+        "sha256": file_digest(pdb),
+        "entry": entry,
+        "chain": chain,
+        "resolution_angstrom": resolution,
+        "chosen_because": reason,
+        "source_file": file,
+        "source_sha256": file_digest(pdb_folder / file),
+        "conserved_water_angstrom": list(water) if water and source.conserved_water else None,
+        "core_rmsd_to_frame_angstrom": round(rmsd, 2),
+        "steps": [*model.steps, f"core superposed on 3ERT chain A ({rmsd:.2f} A)"],
+        "quality": quality,
+    }
+
+
+def _settled(model: Model, frame: dict[int, np.ndarray]) -> tuple[Model, float]:
+    """The model superposed on the frame after relaxation, and the RMSD of its core (angstrom)."""
+    alphas = {
+        int(atom.residue.id): 10 * model.positions[atom.index] for atom in model.topology.atoms() if atom.name == "CA"
+    }
+    rotation, translation, rmsd = superpose_core(alphas, frame)
+    positions = model.positions @ rotation.T + translation / 10
+    return Model(model.topology, positions, model.steps), rmsd
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line of model regeneration."""
+    parser = argparse.ArgumentParser(prog="python -m esr1md.receptor.build", description=__doc__)
+    parser.add_argument("--from", dest="pdb_folder", type=Path, required=True, help="folder with PDB entries")
+    parser.add_argument("--out", type=Path, required=True, help="folder for receptors.yaml and models/")
+    parser.add_argument("--state", dest="states", action="append", choices=[str(s) for s in BUNDLED],
+                        help="compute only this model (may be repeated), copy the others")  # fmt: skip
+    options = parser.parse_args(arguments)
+    try:
+        document = regenerate_models(options.pdb_folder, options.out, options.states or tuple(BUNDLED))
+    except Esr1mdError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    for state, entry in document["models"].items():
+        print(f"{state}: {entry['file']} from {entry['entry']} chain {entry['chain']}, {entry['sha256']}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

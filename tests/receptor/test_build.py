@@ -1,0 +1,238 @@
+"""Building variants from the bundled models and from users' files."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import gemmi
+import mdtraj
+import numpy as np
+import pytest
+import yaml
+from openmm import app
+
+from esr1md.analysis import helix12
+from esr1md.catalogue import data_path
+from esr1md.errors import InputError, StageError
+from esr1md.receptor.build import (
+    ReceptorModel,
+    build_receptor,
+    check_buildable,
+    main,
+    regenerate_models,
+    source_digest,
+)
+from esr1md.receptor.frame import CORE, HELIX12, bundled_model, helix12_distances, helix12_state, model_alpha_carbons
+from esr1md.receptor.relax import FORCE_FIELD
+from esr1md.receptor.sequence import THREE_LETTER, parse_variant, wild_type_residue
+from esr1md.receptor.variants import variant_entries
+from esr1md.specs import WILD_TYPE, HelixState, file_digest
+
+STATES = list(HelixState)
+
+
+def atoms(pdb) -> dict[tuple[int, str], np.ndarray]:
+    chain = gemmi.read_structure(str(pdb))[0][0]
+    return {(r.seqid.num, a.name): np.array(a.pos.tolist()) for r in chain for a in r}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_wild_type_is_the_bundled_model(state, tmp_path):
+    model = build_receptor(WILD_TYPE, state, tmp_path)
+    assert model.pdb.read_bytes() == bundled_model(state).read_bytes()
+    assert model.source_digest == source_digest(state) == file_digest(bundled_model(state))
+    assert json.loads((tmp_path / "quality.json").read_text()) == model.quality
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_bundled_model_is_complete_and_numbered_as_p03372(state):
+    chain = gemmi.read_structure(str(bundled_model(state)))[0][0]
+    assert chain.name == "A"
+    assert [(r.name, r.seqid.num) for r in (chain[0], chain[-1])] == [("ACE", 305), ("NME", 551)]
+    for residue, number in zip(list(chain)[1:-1], range(306, 551), strict=True):
+        assert (residue.name, residue.seqid.num) == (THREE_LETTER[wild_type_residue(number)], number)
+    record = yaml.safe_load((data_path("structures") / "receptors.yaml").read_text())["models"][str(state)]
+    assert record["sha256"] == file_digest(bundled_model(state))
+
+
+def test_the_models_share_atoms_and_frame_but_not_helix_12():
+    models = [atoms(bundled_model(state)) for state in STATES]
+    heavy = [{key for key in found if not key[1].startswith("H")} for found in models]
+    assert heavy[0] == heavy[1] == heavy[2]
+    for one, other in itertools.combinations(models, 2):
+        core = [np.linalg.norm(one[n, "CA"] - other[n, "CA"]) for n in CORE]
+        assert np.sqrt(np.mean(np.square(core))) < 1.0
+        helix = [np.linalg.norm(one[n, "CA"] - other[n, "CA"]) for n in HELIX12]
+        assert np.sqrt(np.mean(np.square(helix))) > 3.0
+    distances = helix12_distances(model_alpha_carbons(bundled_model("agonist")))
+    assert distances["agonist"] < 0.05 and distances["antagonist"] > 8
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("name", ["Y537S", "E380Q", "S463P", "F404L+D538G", "G400V"])
+def test_mutants_are_the_variant_sound_and_local(name, state, tmp_path):
+    variant = parse_variant(name)
+    model = build_receptor(variant, state, tmp_path)
+    before, after = atoms(bundled_model(state)), atoms(model.pdb)
+    chain = gemmi.read_structure(str(model.pdb))[0][0]
+    for mutation in variant.mutations:
+        assert chain[str(mutation.position)][0].name == THREE_LETTER[mutation.mutant]
+    wild_quality = build_receptor(WILD_TYPE, state, tmp_path / "wild").quality
+    assert set(model.quality["details"]["clashes"]) <= set(wild_quality["details"]["clashes"])
+    # whatever is farther than 20 A from the mutations keeps its coordinates to the last digit
+    centres = [before[m.position, "CA"] for m in variant.mutations]
+    moved = {key for key in before.keys() & after.keys() if np.any(before[key] != after[key])}
+    assert moved
+    assert all(min(np.linalg.norm(before[key] - c) for c in centres) < 20 for key in moved)
+    # every template matches, so a System can be made
+    pdb = app.PDBFile(str(model.pdb))
+    assert pdb.topology.getPeriodicBoxVectors() is None
+    system = app.ForceField(FORCE_FIELD).createSystem(pdb.topology)
+    assert system.getNumParticles() == len(after)
+
+
+@pytest.mark.parametrize("name", ["F404V", pytest.param("Y537S", marks=pytest.mark.slow)])
+def test_a_mutant_is_built_the_same_twice(name, tmp_path):
+    first, second = (
+        build_receptor(parse_variant(name), HelixState.AGONIST, tmp_path / folder).pdb.read_bytes()
+        for folder in ("one", "two")
+    )
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("state", "partner", "ends"), [("agonist", 351, ("OD1", "OD2")), ("antagonist", 380, ("OE1", "OE2"))]
+)
+def test_y537s_starts_beside_its_published_partner(state, partner, ends, tmp_path):
+    """S537 bonds D351 without antagonist (2B23) and E380 with one (Hosfield 2022).
+
+    The wild type's backbone leaves 4.3 and 4.4 A; closing the bond takes the shift of helix 12 that the
+    simulation has to show, so the model must put the hydroxyl on that side and no more.
+    """
+    after = atoms(build_receptor(parse_variant("Y537S"), HelixState(state), tmp_path).pdb)
+    assert min(np.linalg.norm(after[537, "OG"] - after[partner, name]) for name in ends) < 5.0
+
+
+def test_record_survives_json_and_a_moved_folder(tmp_path):
+    model = build_receptor(parse_variant("D538G"), HelixState.AGONIST, tmp_path / "made")
+    text = json.dumps(model.to_json())
+    (tmp_path / "made").rename(tmp_path / "kept")
+    back = ReceptorModel.from_json(json.loads(text), tmp_path / "kept")
+    assert back.pdb.is_file()
+    assert (back.variant, back.state, back.quality, back.steps) == (
+        model.variant, model.state, model.quality, model.steps
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("L540del", "L540del cannot be built: it deletes a residue of helix 12"),
+        ("L387del", "L387del cannot be built: it deletes a residue of helix 12, of the pocket"),
+        ("A307del", "A307del cannot be built"),
+        ("S305A", "S305A is outside the receptor models; expected a position from 306 to 550"),
+    ],
+)
+def test_variants_that_cannot_be_built_are_refused_before_any_work(name, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        build_receptor(parse_variant(name), HelixState.AGONIST, tmp_path / "out")
+    assert message in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_each_model_measures_as_its_label(state, tmp_path):
+    """With the code that scores simulations; the record keeps the measurement."""
+    assert helix12_state(model_alpha_carbons(bundled_model(state))) == state
+    model = build_receptor(WILD_TYPE, state, tmp_path)
+    assert model.quality["helix12"]["state"] == state and model.quality["problems"] == []
+    trajectory = helix12.superpose_on_core(mdtraj.load(str(model.pdb)))
+    assert helix12.measure(trajectory)["h12_state"][0] == state
+
+
+def test_a_model_whose_helix_12_is_not_where_its_label_says_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("esr1md.receptor.build.bundled_model", lambda state: bundled_model("antagonist"))
+    with pytest.raises(StageError, match="helix 12 is in the antagonist state, not the displaced one"):
+        build_receptor(WILD_TYPE, HelixState.DISPLACED, tmp_path)
+
+
+def test_the_record_of_the_displaced_model_says_what_is_modelled():
+    record = yaml.safe_load((data_path("structures") / "receptors.yaml").read_text())["models"]["displaced"]
+    steps = "; ".join(record["steps"])
+    for gap in ("330-337", "412-417", "458-473", "527-528", "306-308", "545-550"):
+        assert f"residues {gap} " in steps
+    for reverted in ("S381C", "S530C"):
+        assert reverted in steps
+    assert record["quality"]["details"]["ramachandran_outliers"] == []
+
+
+def test_a_file_in_the_other_state_is_refused(tmp_path):
+    with pytest.raises(InputError) as caught:
+        build_receptor(WILD_TYPE, HelixState.AGONIST, tmp_path, source=bundled_model("antagonist"))
+    assert "helix 12 is in the antagonist state" in str(caught.value)
+    assert "antagonist.pdb" in str(caught.value)
+
+
+def test_a_file_without_helix_12_is_refused(tmp_path):
+    path = tmp_path / "short.pdb"
+    lines = bundled_model("agonist").read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if not line.startswith("ATOM") or int(line[22:26]) < 535))
+    with pytest.raises(InputError, match=r"helix 12 \(residues 537-544\) is not complete"):
+        build_receptor(WILD_TYPE, HelixState.AGONIST, tmp_path, source=path)
+
+
+def test_every_catalogued_variant_is_buildable_or_says_why():
+    entries = variant_entries()
+    assert entries[0].name == "WT" and len({entry.name for entry in entries}) == len(entries)
+    assert {entry.name for entry in entries if not entry.buildable} == {"K303R"}
+    for entry in entries:
+        assert entry.confidence in ("high", "medium", "low")
+        if entry.buildable:
+            assert entry.variant().name == entry.name
+            check_buildable(entry.variant())
+        else:
+            with pytest.raises(InputError):
+                check_buildable(entry.variant())
+        for row in entry.frequencies:
+            assert row.source and (row.value or row.context)
+
+
+def test_the_catalogue_has_every_mutation_of_the_reference_table(shared_data):
+    import csv
+
+    with open(shared_data / "reference" / "mutations.csv", newline="") as handle:
+        named = {row["mutation"] for row in csv.DictReader(handle)}
+    named -= {"KIT", "polyclonal (any)"}  # a test kit and a remark, not mutations
+    ours = {frozenset(entry.name.split("+")) for entry in variant_entries()}
+    assert {frozenset(name.split("+")) for name in named} == ours - {frozenset(["WT"])}
+
+
+@pytest.mark.slow
+def test_a_users_crystal_with_a_gap_and_a_mutation_becomes_the_variant(shared_data, tmp_path):
+    model = build_receptor(
+        parse_variant("D538G"), HelixState.AGONIST, tmp_path, source=shared_data / "pdb" / "5WGD.cif"
+    )
+    chain = gemmi.read_structure(str(model.pdb))[0][0]
+    assert [chain[str(n)][0].name for n in (537, 538)] == ["TYR", "GLY"]
+    filled = [step for step in model.steps if step.startswith("residues 461-472")]
+    assert len(filled) == 1 and ("taken from" in filled[0] or "built by" in filled[0])
+    assert any(step.startswith("S537Y") for step in model.steps)
+    assert any(step.startswith("HIS524 HIE") and "the ligand's hydroxyl" in step for step in model.steps)
+    assert model.quality["problems"] == []
+
+
+@pytest.mark.slow
+def test_models_regenerate_from_the_crystals(shared_data, tmp_path):
+    regenerate_models(shared_data / "pdb", tmp_path)
+    for state in STATES:
+        ours, again = atoms(bundled_model(state)), atoms(tmp_path / "models" / f"{state}.pdb")
+        assert ours.keys() == again.keys()
+        apart = {key: np.linalg.norm(ours[key] - again[key]) for key in ours if not key[1].startswith("H")}
+        assert max(value for key, value in apart.items() if key[1] in ("N", "CA", "C", "O")) < 0.3
+        assert np.sqrt(np.mean(np.square(list(apart.values())))) < 0.3
+
+
+def test_regeneration_says_which_entry_is_missing(tmp_path, capsys):
+    assert main(["--from", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "3ERT.pdb: no such structure file" in capsys.readouterr().err
