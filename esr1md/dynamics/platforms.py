@@ -1,0 +1,187 @@
+"""Which OpenMM platform to run on: probed in a subprocess, compared with Reference, never taken on trust.
+
+A driver can list a platform and then crash in its first force evaluation, so a candidate runs once in a process
+of its own before it is believed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from functools import cache
+
+import openmm
+from openmm import app, unit
+
+from esr1md.errors import InputError
+
+#: In the order they are preferred when the user asks for none.
+PREFERENCE = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
+#: Largest relative root-mean-square force error against Reference that still counts as the same forces.
+TOLERANCE = 1e-3
+PROBE_TIMEOUT_S = 120
+
+
+@dataclass(frozen=True)
+class PlatformChoice:
+    """A platform that was probed, with the properties its contexts get."""
+
+    name: str
+    properties: dict[str, str] = field(default_factory=dict)
+    reason: str = ""
+
+    def platform(self) -> openmm.Platform:
+        return openmm.Platform.getPlatformByName(self.name)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Outcome of trying one platform: ``force_error`` is relative to Reference, ``seconds`` per evaluation."""
+
+    name: str
+    ok: bool
+    reason: str
+    force_error: float | None = None
+    seconds: float | None = None
+    device: str = ""
+
+
+def available() -> list[str]:
+    """Names of the platforms OpenMM lists on this machine, preferred first."""
+    listed = [openmm.Platform.getPlatform(i).getName() for i in range(openmm.Platform.getNumPlatforms())]
+    return [name for name in PREFERENCE if name in listed]
+
+
+@cache
+def probe(name: str) -> Probe:
+    """Try one platform in a subprocess on a solvated test system; never raises and never takes us down."""
+    if name not in available():
+        failures = "; ".join(openmm.Platform.getPluginLoadFailures())
+        return Probe(name, False, f"OpenMM does not list it on this machine{': ' + failures if failures else ''}")
+    environment = {**os.environ, "OPENMM_CPU_THREADS": "1"}
+    command = [sys.executable, "-m", "esr1md.dynamics.platforms", name]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, env=environment, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(name, False, f"the probe did not finish in {PROBE_TIMEOUT_S} s")
+    if done.returncode < 0:
+        return Probe(name, False, f"the probe was killed by signal {-done.returncode}: its driver crashes")
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        return Probe(name, False, f"the probe failed: {last}")
+    return Probe(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def probe_platforms() -> list[Probe]:
+    """A probe of every platform esr1md can use, listed or not, preferred first."""
+    return [probe(name) for name in PREFERENCE]
+
+
+def choose_platform(request: str = "auto", *, threads: int | None = None) -> PlatformChoice:
+    """The platform to run on.
+
+    Parameters
+    ----------
+    request
+        ``auto`` for the fastest that passes its probe, or a platform's name, which is then used or refused.
+    threads
+        CPU threads for the CPU platform; a fixed number also makes its forces reproducible.
+
+    Raises
+    ------
+    InputError
+        The requested platform is unknown, absent or fails its probe: never replaced silently.
+    """
+    by_lower = {name.lower(): name for name in PREFERENCE}
+    if request.lower() == "auto":
+        refused = []
+        for name in available():
+            result = probe(name)
+            if result.ok:
+                reason = "fastest platform that passed its probe"
+                if refused:
+                    reason += " (refused: " + "; ".join(refused) + ")"
+                return PlatformChoice(name, _properties(name, threads), reason)
+            refused.append(f"{name}: {result.reason}")
+        raise InputError("no OpenMM platform works here", do="run 'esr1md doctor' to see why: " + "; ".join(refused))
+    if request.lower() not in by_lower:
+        raise InputError(f"unknown platform {request!r}", expected="auto, " + ", ".join(PREFERENCE))
+    name = by_lower[request.lower()]
+    result = probe(name)
+    if not result.ok:
+        usable = ", ".join(available()) or "none"
+        raise InputError(
+            f"platform {name} cannot be used: {result.reason}",
+            do=f"listed here: {usable}; choose one of them or 'auto', or run 'esr1md doctor'",
+        )
+    return PlatformChoice(name, _properties(name, threads), "requested")
+
+
+def _properties(name: str, threads: int | None) -> dict[str, str]:
+    if name == "CPU":
+        return {"Threads": str(threads or os.cpu_count() or 1), "DeterministicForces": "true"}
+    if name in ("CUDA", "HIP", "OpenCL"):
+        return {"Precision": "mixed"}
+    return {}
+
+
+def _test_system() -> tuple[openmm.System, list]:
+    """A small box of water with PME, and a GB copy of part of it: the two kinds of force a screen uses."""
+    force_field = app.ForceField("amber14/tip3p.xml")
+    modeller = app.Modeller(app.Topology(), [])
+    modeller.addSolvent(force_field, boxSize=openmm.Vec3(2.2, 2.2, 2.2) * unit.nanometer)
+    system = force_field.createSystem(
+        modeller.topology, nonbondedMethod=app.PME, nonbondedCutoff=0.9, constraints=app.HBonds
+    )
+    return system, modeller.positions
+
+
+def _gb_system(n_molecules: int = 60) -> tuple[openmm.System, list]:
+    force_field = app.ForceField("amber14/tip3p.xml")
+    modeller = app.Modeller(app.Topology(), [])
+    modeller.addSolvent(force_field, numAdded=n_molecules)
+    system = force_field.createSystem(modeller.topology, nonbondedMethod=app.NoCutoff, constraints=app.HBonds)
+    solvent = openmm.GBSAOBCForce()
+    for atom in modeller.topology.atoms():
+        oxygen = atom.element.symbol == "O"
+        solvent.addParticle(-0.834 if oxygen else 0.417, 0.15 if oxygen else 0.12, 0.85)
+    system.addForce(solvent)
+    return system, modeller.positions
+
+
+def _forces(system: openmm.System, positions, name: str):
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(name))
+    context.setPositions(positions)
+    context.getState(forces=True)
+    start = time.perf_counter()
+    forces = context.getState(forces=True).getForces(asNumpy=True)._value
+    seconds = time.perf_counter() - start
+    platform = context.getPlatform()
+    device = ""
+    if "DeviceName" in platform.getPropertyNames():
+        device = platform.getPropertyValue(context, "DeviceName")
+    return forces, seconds, device
+
+
+def _run_probe(name: str) -> Probe:
+    import numpy as np
+
+    worst, slowest, device = 0.0, 0.0, ""
+    for system, positions in (_test_system(), _gb_system()):
+        reference, _, _ = _forces(system, positions, "Reference")
+        forces, seconds, device = _forces(system, positions, name)
+        error = np.linalg.norm(forces - reference) / np.linalg.norm(reference)
+        worst, slowest = max(worst, float(error)), max(slowest, seconds)
+    if not worst <= TOLERANCE:
+        return Probe(name, False, f"its forces differ from Reference by {worst:.2g} (relative)", worst, slowest, device)
+    return Probe(name, True, "forces agree with Reference", worst, slowest, device)
+
+
+if __name__ == "__main__":
+    print(json.dumps(asdict(_run_probe(sys.argv[1]))))
