@@ -1,0 +1,172 @@
+"""The records a screen ends with: scores with intervals, verdicts, a ranking.
+
+Pydantic models so that one definition serves Python, ``ranking.json`` and ``--json``. Energies are
+kcal/mol and lengths angstrom here, because these records are what people read.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Base of the records: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Verdict(StrEnum):
+    """What a score with its interval allows one to say about a mutation's effect."""
+
+    RETAINED = "retained"
+    WEAKENED = "weakened"
+    LOST = "lost"
+    CANNOT_TELL = "cannot tell"
+
+
+class Score(Record):
+    """A number with its 95 % interval.
+
+    Attributes
+    ----------
+    value
+        Point estimate, in ``unit``.
+    low, high
+        Ends of the 95 % interval; ``None`` when one replica or less leaves it undefined.
+    n_replicas
+        Independent replicas (for a paired difference: pairs) behind the number; 0 for a prediction.
+    unit
+        ``kcal/mol``, ``angstrom``, ``fraction`` or ``count``.
+    origin
+        ``simulated`` or ``predicted`` (surrogate).
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    n_replicas: int
+    unit: str
+    origin: Literal["simulated", "predicted"] = "simulated"
+
+
+class CellScore(Record):
+    """Everything known of one cell.
+
+    ``binding`` is the MM/GBSA energy (kcal/mol, more negative binds better, no entropy);
+    ``binding_relative`` the same minus the reference ligand's in the same variant;
+    ``helix12`` the C-alpha RMSD of helix 12 to the agonist reference minus that to the antagonist
+    reference (angstrom, higher keeps helix 12 farther from the active position).
+    ``metrics`` holds the means of the other measured columns by name. Scores that could not be made
+    (apo has no binding) are ``None``.
+    """
+
+    variant: str
+    ligand: str
+    state: str
+    n_replicas: int
+    n_failed: int
+    binding: Score | None
+    binding_relative: Score | None
+    helix12: Score | None
+    metrics: dict[str, Score] = {}
+    pose_confidence: str = ""
+    pose_reason: str = ""
+    pose_reference: str = ""
+    replicas: tuple[str, ...] = ()
+    origin: Literal["simulated", "predicted"] = "simulated"
+
+
+class Comparison(Record):
+    """A mutant against the wild type for one ligand in one state, paired by seed.
+
+    ``binding_shift`` > 0: the mutation weakens binding. ``helix12_shift`` < 0: helix 12 moves towards
+    the active position. ``reason`` is one sentence a chemist can read.
+    """
+
+    variant: str
+    ligand: str
+    state: str
+    binding_shift: Score | None
+    binding_verdict: Verdict
+    helix12_shift: Score | None
+    helix12_verdict: Verdict
+    reason: str
+
+
+class RankedLigand(Record):
+    """One line of the ranking; ``rank_low`` to ``rank_high`` is the 95 % rank interval.
+
+    ``binding`` is the mean over variants of the relative binding (kcal/mol; of the absolute one, which
+    ``notes`` then says, in a state without reference ligand), ``worst_shift`` the largest binding shift
+    over the mutants and ``worst_variant`` the mutant that has it. Ranks start anew in each state.
+    """
+
+    rank: int
+    rank_low: int
+    rank_high: int
+    ligand: str
+    drug_class: str
+    smiles: str
+    state: str
+    binding: Score | None
+    helix12: Score | None
+    worst_variant: str | None
+    worst_shift: Score | None
+    binding_verdict: Verdict
+    helix12_verdict: Verdict
+    notes: str = ""
+
+
+class Control(Record):
+    """A known fact the run should reproduce; ``outcome`` says whether it did."""
+
+    name: str
+    statement: str
+    outcome: Literal["agrees", "contradicts", "cannot tell", "not run"]
+    detail: str
+
+
+class Failure(Record):
+    """Something that could not be computed. ``kind`` is ``outcome`` for an explained scientific result
+    (a ligand that does not fit a state) and ``error`` for what went wrong."""
+
+    variant: str
+    ligand: str
+    state: str
+    seed: int | None
+    stage: str
+    cause: str
+    where: str = ""
+    kind: Literal["outcome", "error"] = "error"
+
+
+class Ranking(Record):
+    """The result document of a screen (``ranking.json``, ``esr1md rank --json``).
+
+    ``production_ps`` is the production of each replica (``None``: not recorded) and ``minimum_production_ps`` the
+    least that allows a verdict; below it every verdict is `cannot tell`.
+    """
+
+    screen: str
+    protocol: str
+    reference_ligand: str
+    created: str
+    platform: str
+    production_ps: float | None = None
+    minimum_production_ps: float = 0.0
+    versions: dict[str, str]
+    limits: tuple[str, ...]
+    controls: tuple[Control, ...]
+    ranking: tuple[RankedLigand, ...]
+    cells: tuple[CellScore, ...]
+    comparisons: tuple[Comparison, ...]
+    predictions: tuple[CellScore, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def too_short(self) -> bool:
+        """Whether the replicas were too short for any verdict."""
+        return self.production_ps is not None and self.production_ps < self.minimum_production_ps
