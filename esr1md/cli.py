@@ -1,0 +1,444 @@
+"""The command line: plan and run screens, read their answers, look things up, check the machine.
+
+Exit codes: 0 done, 2 bad input, 3 finished with failed cells, 130 interrupted, 1 anything else. With ``--json``
+standard output holds exactly one JSON document; progress and messages go to standard error.
+Rooms are imported inside the commands, so that ``esr1md --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json as json_module
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+
+from esr1md import __version__
+from esr1md.cli_receptors import receptors_app
+from esr1md.errors import Esr1mdError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+FAILURES_LEFT = 3
+INTERRUPTED = 130
+
+_UsageError = typer.BadParameter.__base__  # of the click that typer uses, its own or the installed one
+_ClickException = _UsageError.__base__
+
+app = typer.Typer(
+    name="esr1md",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    epilog="Exit codes: 0 done, 2 bad input, 3 finished with failed cells, 130 interrupted, 1 anything else.",
+)
+
+app.add_typer(receptors_app, name="receptors")
+
+StoreOption = Annotated[
+    Path, typer.Option("--store", "-s", envvar="ESR1MD_STORE", help="Folder that results are kept in and resumed from.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
+ScreenArgument = Annotated[str, typer.Argument(metavar="NAME|YAML", help="A bundled screen or the path of your own.")]
+DEFAULT_STORE = Path("runs")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Which ER-alpha ligand still binds, and still holds helix 12 out of the active position, once ESR1 is mutated?
+
+    Start here:
+
+        [bold]esr1md doctor[/bold]                what this machine can do
+
+        [bold]esr1md screen quickstart[/bold]     minutes on a laptop: WT and Y537S against five ligands
+
+        [bold]esr1md ligands[/bold]               what a screen can name; [bold]esr1md variants[/bold] likewise
+
+    Your own screen is a YAML file; copy one of [bold]esr1md screens[/bold].
+    """
+    if version:
+        print(f"esr1md {__version__}")
+        raise typer.Exit
+
+
+# -- screens ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def screen(
+    config: ScreenArgument,
+    store: StoreOption = DEFAULT_STORE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and plan everything, compute nothing.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Run at most N of the replicas that are not done.")] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="OpenMM platform, instead of the screen's own: CUDA, OpenCL, CPU or auto.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Compute again what failed before.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run a screen: prepare, simulate, score, rank, report. What an earlier run finished is not computed again.
+
+    Examples:
+
+        esr1md screen quickstart --dry-run
+
+        esr1md screen my-screen.yaml --store /data/er --limit 4
+
+        esr1md screen reference --platform CUDA --json > ranking.json
+    """
+    from esr1md.catalogue import named_file
+    from esr1md.config import load_screen
+
+    path = named_file("screens", config).resolve()
+    settings = load_screen(path)
+    with _document(json) as out:
+        from esr1md.plan import plan_screen
+        from esr1md.run_display import announce, load_flow, progress
+        from esr1md.store import Store
+
+        plan = plan_screen(settings, store_root=store, limit=limit, platform=platform)
+        announce(plan)
+        if dry_run:
+            _show_plan(plan, json, out)
+            return
+        flow = load_flow()
+        with progress(Store(plan.store_root), plan.name):
+            flow.run_screen_flow(str(path), str(plan.store_root), limit=limit, platform=platform, retry=retry)
+        ranking = _stored_ranking(plan.store_root, plan.name)
+        _show_ranking(ranking, plan.store_root, json, out)
+    if any(failure.kind == "error" for failure in ranking.failures):
+        raise typer.Exit(FAILURES_LEFT)
+
+
+@app.command()
+def status(
+    name: Annotated[str | None, typer.Argument(metavar="[SCREEN]", help="Only this one.")] = None,
+    store: StoreOption = DEFAULT_STORE,
+    json: JsonOption = False,
+) -> None:
+    """How far the screens of a store are: replicas done, running and waiting, and what failed and why."""
+    from esr1md.status import screen_names, screen_status
+    from esr1md.store import Store
+
+    with _document(json) as out:
+        kept = Store(_existing_store(store))
+        found = [screen_status(kept, each) for each in ([name] if name else screen_names(kept))]
+        if json:
+            _write(out, [each.to_json() for each in found])
+            return
+        from rich.console import Group
+
+        from esr1md.run_display import status_view
+
+        _print(Group(*map(status_view, found)) if found else f"no screen has run in store '{store}'")
+
+
+@app.command()
+def rank(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SCREEN]", help="Which screen, if the store has several.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    details: Annotated[bool, typer.Option("--details", help="Every mutant - WT comparison, however many.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """The ranking of a screen that has run, wholly or in part, with intervals and verdicts."""
+    with _document(json) as out:
+        _show_ranking(_stored_ranking(store, name), store, json, out, details=details)
+
+
+@app.command()
+def report(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SCREEN]", help="Which screen, if the store has several.")
+    ] = None,
+    store: StoreOption = DEFAULT_STORE,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="The HTML file to write.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write the report of a screen again: one HTML file that opens anywhere, offline."""
+    from esr1md.report import write_report
+
+    with _document(json) as document:
+        ranking = _stored_ranking(store, name)
+        path = write_report(ranking, store, out or store / "screens" / ranking.screen / "report.html")
+        if json:
+            _write(document, {"screen": ranking.screen, "report": str(path.absolute())})
+        else:
+            print(path)
+
+
+# -- looking things up ------------------------------------------------------------------------------------
+
+
+@app.command()
+def variants(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[show] [VARIANT]...", help="Only these; any notation.")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """ESR1 mutations with what is known of them. Any point mutation of residues 306-550 can be screened.
+
+    Examples:
+
+        esr1md variants
+
+        esr1md variants show Y537S
+
+        esr1md variants p.Tyr537Ser D538G+F404L
+    """
+    if names and names[0] == "show":
+        names = names[1:]
+        if not names:
+            raise InputError("'variants show' names no variant", expected="esr1md variants show Y537S")
+    from dataclasses import asdict
+
+    from esr1md.receptor.sequence import parse_variant
+    from esr1md.receptor.variants import variant_entries
+
+    with _document(json) as out:
+        known = {entry.name: asdict(entry) | {"buildable": entry.buildable} for entry in variant_entries()}
+        wanted = [parse_variant(name).name for name in names] if names else list(known)
+        rows = [known.get(name) or _uncatalogued_variant(name) for name in wanted]
+        if json:
+            _write(out, rows)
+        else:
+            from esr1md.terminal import variants_view
+
+            _print(variants_view(rows, details=bool(names)))
+
+
+@app.command()
+def ligands(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[LIGAND]...", help="Only these; synonyms too.")] = None,
+    json: JsonOption = False,
+) -> None:
+    """The catalogued ligands: class, protonation, evidence. Your own goes into a screen's YAML as SMILES or SDF.
+
+    Examples:
+
+        esr1md ligands
+
+        esr1md ligands Faslodex "ICI 182,780"
+    """
+    from esr1md.ligand.catalogue import catalogue_entries, catalogue_entry
+
+    with _document(json) as out:
+        entries = [catalogue_entry(name) for name in names] if names else catalogue_entries()
+        rows = [entry.model_dump(mode="json") | {"simulated": entry.simulated} for entry in entries]
+        if json:
+            _write(out, rows)
+        else:
+            from esr1md.terminal import ligands_view
+
+            _print(ligands_view(rows, details=bool(names)))
+
+
+@app.command()
+def screens(json: JsonOption = False) -> None:
+    """The bundled screens and where their YAML files are, to copy and change."""
+    from esr1md.config import load_screen
+
+    _list_configs("screens", load_screen, json)
+
+
+@app.command()
+def protocols(json: JsonOption = False) -> None:
+    """The bundled simulation protocols and where their YAML files are, to copy and change."""
+    from esr1md.dynamics.protocol import load_protocol
+
+    _list_configs("protocols", load_protocol, json)
+
+
+@app.command()
+def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
+    """What this machine can do, and what to do about what it cannot. Exit code 1 if something must be mended."""
+    from esr1md.doctor import diagnose
+    from esr1md.terminal import doctor_view, stderr_console
+
+    with _document(json) as out:
+        console = stderr_console()
+        with console.status("looking at this machine ...") as waiting:
+            found = diagnose(store, report=lambda done: waiting.update(f"looked at {done} ..."))
+        if json:
+            _write(out, found)
+        else:
+            _print(doctor_view(found))
+    if found["status"] == "problem":
+        raise typer.Exit(1)
+
+
+# -- helpers ----------------------------------------------------------------------------------------------
+
+
+def _list_configs(folder: str, load: Any, json: bool) -> None:
+    from esr1md.catalogue import named_file, names
+    from esr1md.terminal import table_view
+
+    with _document(json) as out:
+        rows = []
+        for name in names(folder):
+            path = named_file(folder, name)
+            rows.append({"name": name, "description": load(name).description, "file": str(path)})
+        if json:
+            _write(out, rows)
+        else:
+            _print(table_view("", rows, {"name": "name", "description": "what it is", "file": "file"}))
+
+
+def _uncatalogued_variant(name: str) -> dict[str, Any]:
+    """The row of a variant that the catalogue does not list; raises if no model can be built of it."""
+    from esr1md.receptor.build import check_buildable
+    from esr1md.receptor.sequence import parse_variant
+
+    check_buildable(parse_variant(name))
+    return {"name": name, "type": "not catalogued", "region": "", "frequencies": (), "mechanisms": (),
+            "confidence": "", "notes": ("valid; can be screened",), "not_buildable": "", "buildable": True}  # fmt: skip
+
+
+def _existing_store(root: Path) -> Path:
+    if not root.is_dir():
+        raise InputError(f"no store at '{root}'", expected="the folder of an earlier 'esr1md screen'",
+                         do="name it with --store, or run a screen first")  # fmt: skip
+    return root
+
+
+def _stored_ranking(root: Path, name: str | None) -> Any:
+    """The ranking of a screen in the store; of what has finished, while it runs or after it was interrupted."""
+    from esr1md.status import screen_status
+    from esr1md.store import Store
+
+    kept = Store(_existing_store(root))
+    found = screen_status(kept, name)  # refuses an unknown name, and none where there are several
+    folder = kept.root / "screens" / found.screen
+    run = json_module.loads((folder / "run.json").read_text())
+    if run["finished"] is None or not (folder / "ranking.json").is_file():
+        from esr1md.finish import rank_stored
+
+        return rank_stored(kept, found.screen)  # running, or interrupted: whatever has finished
+    from esr1md.scoring.scores import Ranking
+
+    return Ranking.model_validate_json((folder / "ranking.json").read_text())
+
+
+def _show_plan(plan: Any, json: bool, out: TextIO) -> None:
+    from esr1md.store import Store
+    from esr1md.terminal import plan_view
+
+    store = Store(plan.store_root)
+    if json:
+        there = {job.spec.digest for job in plan.jobs if store.find("replicas", job.spec.digest)}
+        document = plan.to_json()
+        document["replicas"] = [row | {"done": row["digest"] in there} for row in document["replicas"]]
+        _write(out, document)
+    else:
+        _print(plan_view(plan, lambda digest: store.find("replicas", digest) is not None))
+
+
+def _show_ranking(ranking: Any, store: Path, json: bool, out: TextIO, *, details: bool = False) -> None:
+    from esr1md.terminal import ranking_view
+
+    if json:
+        _write(out, ranking.model_dump(mode="json"))
+        return
+    _print(ranking_view(ranking, details=details))
+    written = store / "screens" / ranking.screen / "report.html"
+    if written.is_file():
+        print(f"\nreport: {written}")
+
+
+def _print(view: RenderableType) -> None:
+    from esr1md.terminal import stdout_console
+
+    console = stdout_console()
+    with console.capture() as text:  # rich itself would answer a closed pipe ('| head') with exit code 1
+        console.print(view)
+    sys.stdout.write(text.get())
+    sys.stdout.flush()
+
+
+def _write(out: TextIO, document: Any) -> None:
+    json_module.dump(document, out, indent=2, allow_nan=False, default=list)
+    out.write("\n")
+    out.flush()
+
+
+@contextlib.contextmanager
+def _document(json: bool) -> Iterator[TextIO]:
+    """Where results go. With ``json``, whatever else is printed meanwhile, by any library or child process, goes to
+    standard error. A reader that leaves early (``esr1md ligands | head``) is no error."""
+    try:
+        with _own_stdout() if json else contextlib.nullcontext(sys.stdout) as out:
+            yield out
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit does not fail again
+        raise typer.Exit from None
+
+
+@contextlib.contextmanager
+def _own_stdout() -> Iterator[TextIO]:
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr), os.fdopen(os.dup(kept), "w", encoding="utf-8") as out:
+            yield out
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code; every error becomes one line on standard error.
+
+    ``ESR1MD_TRACEBACK=1`` shows where an unexpected error came from.
+    """
+    try:
+        answer = app(args=arguments, prog_name="esr1md", standalone_mode=False)
+        code = answer if isinstance(answer, int) else 0
+        if code == INTERRUPTED:  # typer turns ^C into this exit code
+            _say("interrupted; finished replicas are kept, run the same command again to go on")
+        return code
+    except _ClickException as error:
+        context = getattr(error, "ctx", None)
+        help_of = f"; see '{context.command_path} --help'" if context else ""
+        _say(f"error: {error.format_message().rstrip('.')}{help_of}")
+        return error.exit_code
+    except Esr1mdError as error:
+        _traceback()
+        _say(f"error: {error}")
+        return error.exit_code
+    except Exception as error:
+        if not _traceback():
+            first = (str(error).strip().splitlines() or ["no message"])[0]
+            _say(f"unexpected error: {type(error).__name__}: {first} (ESR1MD_TRACEBACK=1 shows where)")
+        return 1
+
+
+def _traceback() -> bool:
+    if os.environ.get("ESR1MD_TRACEBACK", "") in ("", "0"):
+        return False
+    import traceback
+
+    traceback.print_exc()
+    return True
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,187 @@
+"""The end of a screen: what its store holds -> ranking, tables, surrogate and report in ``screens/NAME/``."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from esr1md.config import Thresholds
+from esr1md.errors import InputError
+from esr1md.plan import Plan
+from esr1md.replica import progress_file
+from esr1md.scoring.cells import ReplicaObservation
+from esr1md.scoring.ranking import rank_screen
+from esr1md.scoring.scores import Failure, Ranking
+from esr1md.scoring.tables import ranking_tables
+from esr1md.specs import Ligand
+from esr1md.store.artifacts import Store
+
+
+def screen_folder(store: Store, name: str) -> Path:
+    """``STORE/screens/NAME``."""
+    return store.root / "screens" / name
+
+
+def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True) -> Ranking:
+    """Rank what the store holds of a plan and write it to ``screens/NAME/``.
+
+    Parameters
+    ----------
+    plan
+        From :func:`esr1md.plan.plan_screen`.
+    store
+        Its store, if it is not the plan's own.
+    report
+        Write ``report.html`` beside ``ranking.json`` and the CSV tables.
+
+    Raises
+    ------
+    InputError
+        The files cannot be written.
+    """
+    store = store or Store(plan.store_root)
+    folder = screen_folder(store, plan.name)
+    ranking = _rank(plan.to_json(), store)
+    replace_file(folder / "ranking.json", ranking.model_dump_json(indent=1) + "\n")
+    for table, rows in ranking_tables(ranking).items():
+        replace_file(folder / f"{table}.csv", rows.to_csv(index=False))
+    if report:
+        from esr1md.report import write_report
+
+        write_report(ranking, store.root, folder / "report.html")
+    mark_run(store, plan.name, finished=time.time())
+    return ranking
+
+
+def rank_stored(store: Store, name: str) -> Ranking:
+    """The ranking of a screen from whatever has finished, by its ``plan.json`` alone; writes no table.
+
+    Raises
+    ------
+    InputError
+        No such screen in the store.
+    """
+    return _rank(read_plan(store, name), store)
+
+
+def _rank(plan: dict[str, Any], store: Store) -> Ranking:
+    observations, failures = collect(store, plan)
+    ligands = {ligand["name"]: Ligand(**ligand) for ligand in plan["ligands"]}
+    ranking = rank_screen(
+        screen=plan["screen"],
+        protocol=plan["protocol"]["name"],
+        platform=plan["platform"],
+        versions=plan["versions"],
+        reference_ligand=plan["reference_ligand"],
+        observations=observations,
+        failures=failures,
+        ligands=ligands,
+        thresholds=Thresholds.model_validate(plan["config"]["thresholds"]),
+        production_ps=plan["production_ps"],
+    )
+    folder = screen_folder(store, plan["screen"]) / "surrogate"
+    return _with_predictions(ranking, observations, ligands, plan, folder)
+
+
+def _with_predictions(
+    ranking: Ranking,
+    observations: list[ReplicaObservation],
+    ligands: dict[str, Ligand],
+    plan: dict[str, Any],
+    folder: Path,
+) -> Ranking:
+    """The ranking with the surrogate's scores of the cells that were not simulated, catalogue included."""
+    from esr1md.ligand.catalogue import catalogue_ligands
+    from esr1md.surrogate.prediction import add_predictions
+
+    simulated = {ligand.inchikey for ligand in ligands.values()}
+    others = {
+        ligand.name: ligand
+        for ligand in catalogue_ligands()
+        if ligand.inchikey not in simulated and ligand.name not in ligands
+    }
+    return add_predictions(
+        ranking,
+        observations,
+        {**ligands, **others},
+        folder,
+        reference_ligand=plan["reference_ligand"],
+        planned=dict.fromkeys((r["variant"], r["ligand"], r["state"]) for r in plan["replicas"]),
+    )
+
+
+def collect(store: Store, plan: dict[str, Any]) -> tuple[list[ReplicaObservation], list[Failure]]:
+    """Observations and failures of a plan's replicas; one that has not run is in neither."""
+    observations, failures = [], []
+    for replica in plan["replicas"]:
+        place = {key: replica[key] for key in ("variant", "ligand", "state", "seed")}
+        folder = store.find("replicas", replica["digest"])
+        if folder is not None:
+            pose = json.loads((folder / "record.json").read_text()).get("pose", {})
+            observations.append(
+                ReplicaObservation(
+                    digest=replica["digest"],
+                    **place,
+                    summary=json.loads((folder / "summary.json").read_text()),
+                    pose_confidence=pose.get("confidence", ""),
+                    pose_reason=pose.get("reason", ""),
+                    pose_reference=pose.get("reference", ""),
+                )
+            )
+            continue
+        record = store.failure("replicas", replica["digest"]) or death(store, replica["digest"])
+        if record is not None:
+            failures.append(Failure(**place, **{key: record[key] for key in ("stage", "cause", "where", "kind")}))
+    return observations, failures
+
+
+def death(store: Store, digest: str) -> dict[str, Any] | None:
+    """The failure record of a replica whose process died in the last run, or ``None``."""
+    return (read_json(progress_file(store, digest)) or {}).get("died")
+
+
+def read_plan(store: Store, name: str) -> dict[str, Any]:
+    """``plan.json`` of a screen; ``InputError`` when the store has no such screen."""
+    plan = read_json(screen_folder(store, name) / "plan.json")
+    if plan is None:
+        known = sorted(path.parent.name for path in store.root.glob("screens/*/plan.json"))
+        raise InputError(
+            f"no screen '{name}' in this store",
+            where=f"store {store.root}",
+            expected=f"one of {', '.join(known)}" if known else "",
+            do="" if known else "run one, or name another store with --store",
+        )
+    return plan
+
+
+def mark_run(store: Store, name: str, **values: Any) -> None:
+    """Note in ``run.json`` when a run began and ended and who runs it, for ``esr1md status``."""
+    path = screen_folder(store, name) / "run.json"
+    replace_file(path, json.dumps({**(read_json(path) or {}), **values, "updated": time.time()}, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file, or ``None`` when there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all; ``InputError`` when the disk refuses."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(
+            f"{path.name} cannot be written ({error.strerror})",
+            where=str(path.parent),
+            do="free some space or choose another --store; finished results are kept",
+        ) from error

@@ -1,0 +1,332 @@
+"""A screen as it will be run: every replica, where it runs, what it will cost. All checks happen here.
+
+Nothing is simulated while planning, and whatever the user got wrong is found now, at its line of the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from esr1md.config import ALL, APO, ScreenConfig, SiteConfig, load_site
+from esr1md.dynamics.platforms import PlatformChoice, choose_platform
+from esr1md.dynamics.protocol import Protocol, load_protocol
+from esr1md.errors import InputError
+from esr1md.estimate import Estimate, estimate
+from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
+from esr1md.receptor.build import check_buildable, source_digest
+from esr1md.receptor.sequence import parse_variant
+from esr1md.replica import Job
+from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, numeric_versions
+from esr1md.store.artifacts import Store
+
+#: A GPU runs several small systems at once before it is busy.
+_GPU_SHARE = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A screen ready to run.
+
+    Attributes
+    ----------
+    config, protocol, platform
+        What was asked for, resolved and checked.
+    store_root
+        Where results go.
+    variants, ligands
+        In the order of the configuration; ``ligands`` by name.
+    references
+        Reference ligand of each state that has one.
+    jobs
+        The replicas to run, all cells of the first seed first, so that an interrupted screen is broad.
+    matrix_size
+        Replicas of the whole matrix; more than ``len(jobs)`` when a limit was given.
+    slots, threads
+        Simulations at once, and CPU threads of each.
+    estimate
+        Time and disk that are left to spend.
+    """
+
+    config: ScreenConfig
+    protocol: Protocol
+    platform: PlatformChoice
+    store_root: Path
+    variants: tuple[Variant, ...]
+    ligands: dict[str, Ligand]
+    references: dict[HelixState, str]
+    jobs: tuple[Job, ...]
+    matrix_size: int
+    slots: int
+    threads: int
+    estimate: Estimate
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The squares of the matrix, each once, in order."""
+        return tuple(dict.fromkeys(job.spec.cell for job in self.jobs))
+
+    @property
+    def reference_ligand(self) -> str | dict[str, str] | None:
+        """As configured, one name for all states or one for each; under the names of the tables."""
+        if isinstance(self.config.reference_ligand, str):
+            return next(iter(self.references.values()), None)
+        return {str(state): name for state, name in self.references.items()} or None
+
+    def summary(self) -> dict[str, Any]:
+        """What a dry run tells: sizes, platform, time and disk, without the list of replicas."""
+        done = sum(Store(self.store_root).find("replicas", job.spec.digest) is not None for job in self.jobs)
+        return {
+            "screen": self.name,
+            "store": str(self.store_root),
+            "variants": [variant.name for variant in self.variants],
+            "ligands": list(self.ligands),
+            "cells": [cell.name for cell in self.cells],
+            "replicas": len(self.jobs),
+            "replicas_done": done,
+            "replicas_in_matrix": self.matrix_size,
+            "reference_ligand": self.reference_ligand,
+            "protocol": self.protocol.name,
+            "platform": self.platform.name,
+            "platform_reason": self.platform.reason,
+            "slots": self.slots,
+            "threads": self.threads,
+            "estimate": asdict(self.estimate),
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """``plan.json``: also what the index and ``esr1md status`` know the screen by."""
+        return {
+            "screen": self.name,
+            "protocol": self.protocol.model_dump(mode="json"),
+            "platform": self.platform.name,
+            "platform_properties": self.platform.properties,
+            "platform_reason": self.platform.reason,
+            "slots": self.slots,
+            "threads": self.threads,
+            "estimate": asdict(self.estimate),
+            "matrix_size": self.matrix_size,
+            "config": self.config.model_dump(mode="json"),
+            "versions": numeric_versions(),
+            "production_ps": self.protocol.production.duration_ps,
+            "ligands": [asdict(ligand) for ligand in self.ligands.values()],
+            "reference_ligand": self.reference_ligand,
+            "replicas": [
+                {
+                    "digest": job.spec.digest,
+                    "name": job.spec.name,
+                    "variant": job.spec.cell.variant.name,
+                    "ligand": job.spec.cell.ligand_name,
+                    "state": str(job.spec.cell.state),
+                    "seed": job.spec.seed,
+                }
+                for job in self.jobs
+            ],
+        }
+
+
+def plan_screen(
+    config: ScreenConfig,
+    store_root: Path | str,
+    *,
+    limit: int | None = None,
+    platform: str | None = None,
+) -> Plan:
+    """Resolve and check a whole screen; nothing is computed and nothing is written.
+
+    Parameters
+    ----------
+    config
+        The screen.
+    store_root
+        The store; what it already holds is not counted in the estimate.
+    limit
+        Run at most so many of the replicas that are not done; the plan holds them and those that are.
+    platform
+        Instead of the configuration's.
+
+    Raises
+    ------
+    InputError
+        The first thing that cannot be: variant, ligand, state, structure file, protocol, platform, at its
+        line of the configuration.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(f"the limit is {limit}", expected="a number of replicas of 1 or more")
+    with _at(config, "protocol"):
+        protocol = load_protocol(config.protocol)
+    with _at(config, "site"):
+        site = load_site(config.site)
+    variants = _variants(config)
+    chosen = _ligands(config)
+    cells = _cells(config, variants, chosen)
+    sources = _sources(config, {cell.state for cell in cells})
+    dumped = protocol.model_dump(mode="json")
+    pose = {"seed": config.pose.seed, "exclude": sorted(config.pose.exclude)}
+    jobs = [
+        Job(
+            ReplicaSpec(cell, seed, dumped, sources[cell.state], pose if cell.ligand else {}),
+            protocol.name,
+            config.receptors.get(cell.state),
+        )
+        for seed in config.seeds
+        for cell in cells
+    ]
+    with _at(config, "platform") if platform is None else _at(None):
+        choice, slots, threads = choose_slots(site, platform or config.platform, len(jobs))
+    store = Store(store_root)
+    taken = _limited(jobs, limit, store)
+    return Plan(
+        config=config,
+        protocol=protocol,
+        platform=choice,
+        store_root=store.root,
+        variants=variants,
+        ligands={ligand.name: ligand for _, ligand in chosen},
+        references=_references(config, chosen, cells),
+        jobs=taken,
+        matrix_size=len(jobs),
+        slots=slots,
+        threads=threads,
+        estimate=estimate(taken, protocol, choice, slots, threads, store),
+    )
+
+
+def _limited(jobs: list[Job], limit: int | None, store: Store) -> tuple[Job, ...]:
+    if limit is None:
+        return tuple(jobs)
+    left = [job for job in jobs if store.find("replicas", job.spec.digest) is None]
+    beyond = {job.spec.digest for job in left[limit:]}
+    return tuple(job for job in jobs if job.spec.digest not in beyond)
+
+
+def choose_slots(site: SiteConfig, request: str, replicas: int) -> tuple[PlatformChoice, int, int]:
+    """The platform, how many simulations run at once and the CPU threads of each.
+
+    On the CPU platform small systems scale poorly over threads, so each core takes a simulation of its own.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = 1 if site.threads == "auto" else site.threads
+    choice = choose_platform(request, threads=threads)
+    if site.workers != "auto":
+        slots = site.workers
+    elif choice.name in ("CPU", "Reference"):
+        slots = max(1, cores // threads)
+    else:
+        slots = min(_GPU_SHARE, cores)
+    return choice, max(1, min(slots, replicas)), threads
+
+
+# -- resolving what the user wrote -----------------------------------------------------------------------------
+
+
+@contextmanager
+def _at(config: ScreenConfig | None, *location: str | int) -> Iterator[None]:
+    """Say at which line of the configuration an input error was caused."""
+    try:
+        yield
+    except InputError as error:
+        where = config.where(*location) if config is not None else ""
+        if where and not error.where.startswith(where):
+            raise error.at(where) from error
+        raise
+
+
+def _variants(config: ScreenConfig) -> tuple[Variant, ...]:
+    found: dict[str, str] = {}
+    variants = []
+    for index, text in enumerate(config.variants):
+        with _at(config, "variants", index):
+            variant = parse_variant(text)
+            check_buildable(variant)
+            if variant.name in found:
+                raise InputError(
+                    f"'{text}' and '{found[variant.name]}' are both {variant.name}", do="remove one of them"
+                )
+        found[variant.name] = text
+        variants.append(variant)
+    return tuple(variants)
+
+
+def _ligands(config: ScreenConfig) -> list[tuple[str, Ligand]]:
+    """The ligands with the names the user wrote; no compound twice under two names."""
+    if config.ligands == ALL:
+        return [(ligand.name, ligand) for ligand in catalogue_ligands()]
+    from esr1md.ligand.states import ligand_from_sdf, ligand_from_smiles
+
+    found: dict[str, str] = {}
+    ligands = []
+    for index, choice in enumerate(config.ligands):
+        with _at(config, "ligands", index):
+            if choice.sdf is not None:
+                ligand = ligand_from_sdf(choice.sdf, choice.name, drug_class=choice.drug_class)
+            elif choice.smiles is not None:
+                ligand = ligand_from_smiles(choice.name, choice.smiles, drug_class=choice.drug_class)
+            else:
+                ligand = catalogue_ligand(choice.name)
+            same = found.get(ligand.name) or found.get(ligand.inchikey)
+            if same is not None:
+                raise InputError(f"'{choice.name}' is the same ligand as '{same}'", do="remove one of them")
+        found[ligand.name] = found[ligand.inchikey] = choice.name
+        ligands.append((choice.name, ligand))
+    return ligands
+
+
+def _cells(config: ScreenConfig, variants: tuple[Variant, ...], ligands: list[tuple[str, Ligand]]) -> list[Cell]:
+    """Every square, variants of one ligand and state together so that pairs finish together."""
+    rows: list[tuple[Ligand | None, HelixState]] = [
+        (ligand, state) for written, ligand in ligands for state in config.states_of(written, ligand.drug_class)
+    ]
+    if config.apo:
+        rows += [(None, state) for state in config.states_of(APO)]
+    return [Cell(variant, ligand, state) for ligand, state in rows for variant in variants]
+
+
+def _sources(config: ScreenConfig, states: set[HelixState]) -> dict[HelixState, str]:
+    """Digest of the starting structure of each state; a user's file is read and checked."""
+    from esr1md.receptor.source import read_source
+
+    digests = {}
+    for state in sorted(states):
+        source = config.receptors.get(state)
+        with _at(config, *(("receptors", str(state)) if source else ("states",))):
+            if source is not None:
+                read_source(source)
+            digests[state] = source_digest(state, source)
+    return digests
+
+
+def _references(config: ScreenConfig, ligands: list[tuple[str, Ligand]], cells: list[Cell]) -> dict[HelixState, str]:
+    """Reference ligand by state, under the name it has in tables; one name serves the states it starts in."""
+    names = dict(ligands)
+    by_name = {ligand.name: ligand for _, ligand in ligands}
+    references = {}
+    for state in dict.fromkeys(cell.state for cell in cells):
+        written = config.reference_for(state)
+        if written is None:
+            continue
+        ligand = names.get(written) or by_name.get(written)
+        if ligand is None:
+            with _at(config, "reference_ligand"):
+                raise InputError(
+                    f"reference_ligand '{written}' is not a ligand of this screen",
+                    expected=f"one of {', '.join(by_name)}",
+                )
+        if any(cell.state == state and cell.ligand == ligand for cell in cells):
+            references[state] = ligand.name
+        elif isinstance(config.reference_ligand, dict):
+            with _at(config, "reference_ligand", str(state)):
+                raise InputError(
+                    f"reference_ligand '{written}' is not simulated in the {state} state",
+                    expected="a ligand that starts in this state",
+                    do=f"add {state} to its states",
+                )
+    return references

@@ -1,0 +1,327 @@
+"""One replica from its spec to its record, every step of it kept in the store and computed once.
+
+The receptor, the ligand's parameters and its pose are shared by many replicas and have digests of their own. Poses
+are made on the *wild-type* model of the helix-12 state and used for every variant, so that a mutant and the wild
+type start alike and their difference is the mutation's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from esr1md.errors import StageError
+from esr1md.specs import WILD_TYPE, HelixState, ReplicaSpec, Variant, digest_of
+from esr1md.store.artifacts import Store
+from esr1md.store.records import replica_row
+
+Progress = Callable[[str, float], None]
+
+#: Packages that decide the numbers of each kind of folder; a replica depends on all of them.
+_VERSIONS = {
+    "receptors": ("openmm", "esr1md-science"),
+    "parameters": ("rdkit", "acpype", "openff-nagl-models", "esr1md-science"),
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A replica and what is needed to compute it that is not part of its identity.
+
+    Attributes
+    ----------
+    spec
+        The replica.
+    protocol
+        The protocol's name, for tables (its content is in the spec).
+    source
+        The user's structure file that the receptor is built from; ``None`` for the bundled model.
+    """
+
+    spec: ReplicaSpec
+    protocol: str
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class Receptor:
+    """What a receptor folder is made from."""
+
+    variant: Variant
+    state: HelixState
+    source_digest: str
+    versions: dict[str, str] = dataclasses.field(hash=False)
+    source: Path | None = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {
+            "variant": self.variant.name,
+            "state": str(self.state),
+            "source": self.source_digest,
+            "versions": _some(self.versions, "receptors"),
+        }
+
+    @property
+    def digest(self) -> str:
+        return digest_of(self.identity)
+
+
+def receptor_of(job: Job) -> Receptor:
+    """The receptor a replica is simulated with."""
+    spec = job.spec
+    return Receptor(spec.cell.variant, spec.cell.state, spec.receptor_source, spec.versions, job.source)
+
+
+def pose_receptor_of(job: Job) -> Receptor:
+    """The wild-type receptor of the same state and source, in which the ligand is placed."""
+    return dataclasses.replace(receptor_of(job), variant=WILD_TYPE)
+
+
+def parameters_identity(spec: ReplicaSpec) -> dict[str, Any]:
+    """What the parameters of a replica's ligand depend on."""
+    return {"ligand": spec.cell.ligand.identity, "versions": _some(spec.versions, "parameters")}
+
+
+def pose_identity(job: Job) -> dict[str, Any]:
+    """What the starting pose of a replica depends on."""
+    return {
+        "ligand": job.spec.cell.ligand.identity,
+        "state": str(job.spec.cell.state),
+        "parameters": digest_of(parameters_identity(job.spec)),
+        "receptor": pose_receptor_of(job).digest,
+        "options": job.spec.pose,
+        "versions": job.spec.versions,
+    }
+
+
+def _some(versions: dict[str, str], kind: str) -> dict[str, str]:
+    return {name: version for name, version in versions.items() if name in _VERSIONS[kind]}
+
+
+# -- the shared preparations: each returns its record, computing it if nobody has ------------------------------
+
+
+def prepare_receptor(store: Store, receptor: Receptor):
+    """The :class:`~esr1md.receptor.build.ReceptorModel` of a receptor, from the store or built.
+
+    Raises
+    ------
+    StageError
+        The model is bad, now or in the record of an earlier attempt.
+    InputError
+        The user's structure cannot be used.
+    """
+    from esr1md.receptor.build import ReceptorModel, build_receptor
+
+    def make(folder: Path) -> None:
+        model = build_receptor(receptor.variant, receptor.state, folder, source=receptor.source)
+        _write(folder / "record.json", model.to_json())
+
+    folder = store.produce("receptors", receptor.digest, make, spec=receptor.identity)
+    return ReceptorModel.from_json(json.loads((folder / "record.json").read_text()), folder)
+
+
+def prepare_parameters(store: Store, job: Job):
+    """The :class:`~esr1md.ligand.parameters.LigandParameters` of a replica's ligand; raises ``StageError``."""
+    from esr1md.ligand.parameters import LigandParameters, parametrise
+
+    identity = parameters_identity(job.spec)
+    folder = store.produce(
+        "parameters",
+        digest_of(identity),
+        lambda folder: parametrise(job.spec.cell.ligand, folder),
+        spec=identity,
+    )
+    return LigandParameters.from_folder(folder)
+
+
+def prepare_pose(store: Store, job: Job):
+    """The starting :class:`~esr1md.ligand.poses.Pose` of a replica.
+
+    Raises
+    ------
+    StageError
+        The ligand does not fit the state (an outcome, not an error), or what it needs has failed.
+    """
+    from esr1md.ligand.poses import Pose, place_ligand
+
+    identity = pose_identity(job)
+    digest = digest_of(identity)
+    if store.find("poses", digest) is None:
+        receptor = prepare_receptor(store, pose_receptor_of(job))
+        parameters = prepare_parameters(store, job)
+        cell = job.spec.cell
+        options = {**job.spec.pose, "exclude": tuple(job.spec.pose.get("exclude", ()))}
+        store.produce(
+            "poses",
+            digest,
+            lambda folder: place_ligand(cell.ligand, parameters, receptor.pdb, cell.state, folder, **options),
+            spec=identity,
+        )
+    return Pose.from_folder(store.folder("poses", digest))
+
+
+# -- the replica -----------------------------------------------------------------------------------------------
+
+
+def run_replica(
+    job: Job,
+    store_root: Path,
+    platform: Any,
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Compute a replica, or find it computed, and return its row of the index; scientific failures are rows too.
+
+    Parameters
+    ----------
+    job
+        The replica.
+    store_root
+        The store. ``progress/DIGEST.json`` there says what is being done while it is being done.
+    platform
+        From :func:`esr1md.dynamics.platforms.choose_platform`.
+    progress
+        Called with the stage and the finished fraction (0 to 1) of the dynamics.
+
+    Returns
+    -------
+    dict
+        :func:`esr1md.store.records.replica_row`: ``status`` is ``done`` or ``failed``.
+
+    Raises
+    ------
+    InputError
+        The store cannot be written to, its disk is full, or the user's structure cannot be used.
+    """
+    store = Store(store_root)
+    spec = job.spec
+    if store.find("replicas", spec.digest) is None:
+        with _reported(store, spec, progress) as report:
+            try:
+                store.produce(
+                    "replicas",
+                    spec.digest,
+                    lambda folder: _compute(store, job, platform, folder, report),
+                    spec=spec.identity,
+                )
+            except StageError:
+                pass  # kept by the store: the row below shows it
+    return replica_row(store.folder("replicas", spec.digest))
+
+
+def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progress) -> None:
+    spec, cell = job.spec, job.spec.cell
+    record: dict[str, Any] = {
+        "name": spec.name,
+        "variant": cell.variant.name,
+        "ligand": cell.ligand_name,
+        "state": str(cell.state),
+        "seed": spec.seed,
+        "protocol": job.protocol,
+        "platform": platform.name,
+    }
+    _write(folder / "record.json", record)  # a failed replica is shown by name as well
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+
+    @contextmanager
+    def stage(name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        report(name, 0.0)
+        try:
+            yield
+        except StageError:
+            raise
+        except Exception as error:
+            error.stage = name  # a fault is shown at the stage it happened in
+            raise
+        finally:
+            seconds[name] = round(time.perf_counter() - begun, 3)
+
+    with stage("receptor"):
+        from esr1md.analysis.observe import observe
+        from esr1md.complex import build_complex
+        from esr1md.dynamics.protocol import Protocol
+        from esr1md.dynamics.run import simulate
+
+        protocol = Protocol.model_validate({**spec.protocol, "name": job.protocol})
+        receptor = prepare_receptor(store, receptor_of(job))
+    parameters = pose = None
+    if cell.ligand is not None:
+        with stage("parameters"):
+            parameters = prepare_parameters(store, job)
+        with stage("pose"):
+            pose = prepare_pose(store, job)
+        record["pose"] = {
+            "confidence": pose.confidence,
+            "reason": pose.reason,
+            "reference": pose.reference,
+            "digest": pose.sdf.parent.name,
+        }
+        record["parameters"] = {"digest": parameters.sdf.parent.name, "warnings": list(parameters.warnings)}
+    record["receptor"] = {"digest": receptor.pdb.parent.name, "source": receptor.source}
+    with stage("complex"):
+        complex_ = build_complex(receptor.pdb, parameters, pose and pose.sdf, protocol, seed=spec.seed)
+    with stage("dynamics"):
+        simulation = simulate(complex_, protocol, seed=spec.seed, platform=platform, folder=folder, progress=report)
+    with stage("analysis"):
+        report("analysis", 1.0)
+        observe(folder, complex_, protocol, platform, ligand_sdf=parameters and parameters.sdf)
+    record["simulation"] = dataclasses.asdict(simulation)
+    record["stage_seconds"] = seconds
+    record["seconds"] = round(time.perf_counter() - started, 3)
+    _write(folder / "record.json", record)
+
+
+def progress_file(store: Store, digest: str) -> Path:
+    """Where a replica in the making says how far it is."""
+    return store.root / "progress" / f"{digest}.json"
+
+
+@contextmanager
+def _reported(store: Store, spec: ReplicaSpec, progress: Progress | None) -> Iterator[Progress]:
+    """A callback that leaves each stage in the replica's progress file; the file goes when the replica ends."""
+    path = progress_file(store, spec.digest)
+    started, last, written = time.time(), "", 0.0
+
+    def report(stage: str, fraction: float) -> None:
+        nonlocal last, written
+        now = time.time()
+        if stage != last or now - written > 0.5:
+            last, written = stage, now
+            write_progress(
+                path,
+                {"digest": spec.digest, "name": spec.name, "stage": stage, "fraction": round(fraction, 4),
+                 "pid": os.getpid(), "host": socket.gethostname(), "started": started, "updated": now},
+            )  # fmt: skip
+        if progress is not None:
+            progress(stage, fraction)
+
+    report("waiting", 0.0)
+    yield report
+    path.unlink(missing_ok=True)  # not when it is killed or the disk is full: then it says where that happened
+
+
+def write_progress(path: Path, value: dict[str, Any]) -> None:
+    """Replace a progress file whole; it is for eyes only, so it is not synced and never stops a run."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_text(json.dumps(value))
+        os.replace(beside, path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1) + "\n")

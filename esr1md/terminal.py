@@ -1,0 +1,313 @@
+"""What the command line shows: tables that fit 100 columns and say when the noise is too large to decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from esr1md.scoring.scores import Failure, Ranking, Score, Verdict
+
+if TYPE_CHECKING:
+    from esr1md.plan import Plan
+
+VERDICT_STYLE = {
+    Verdict.RETAINED: "bold green",
+    Verdict.WEAKENED: "bold yellow",
+    Verdict.LOST: "bold red",
+    Verdict.CANNOT_TELL: "dim",
+}
+STATUS_STYLE = {"ok": "green", "warn": "yellow", "problem": "bold red", "absent": "dim"}
+OUTCOME_STYLE = {"agrees": "green", "contradicts": "bold red", "cannot tell": "dim", "not run": "dim"}
+#: More comparisons than this are left to the report and to ``--json``.
+MOST_COMPARISONS = 24
+MOST_FAILURES = 8
+#: Width of tables where the output is no terminal (a file, a log).
+PLAIN_WIDTH = 100
+
+
+def stdout_console() -> Console:
+    """Console for results; 100 columns where the output is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
+
+
+def stderr_console() -> Console:
+    """Console for progress and messages, so that standard output holds results only."""
+    console = Console(stderr=True, highlight=False)
+    return console if console.is_terminal else Console(stderr=True, highlight=False, width=PLAIN_WIDTH)
+
+
+def ranking_view(ranking: Ranking, *, details: bool = False) -> RenderableType:
+    """The answer of a screen: headline, ranking, mutants against wild type, controls, failures, limits."""
+    from esr1md.report_words import headline
+
+    answer = headline(ranking)
+    head = Text.assemble((answer.title, "bold"), "\n", (answer.detail, "")) if answer.detail else Text(answer.title)
+    parts: list[RenderableType] = [head, Text()]
+    for state in dict.fromkeys(line.state for line in ranking.ranking):
+        parts += [_ranked_table(ranking, state), Text()]
+    if ranking.ranking:
+        parts += [*_key(ranking), Text()]
+    if ranking.comparisons and (details or len(ranking.comparisons) <= MOST_COMPARISONS):
+        parts += [_comparison_table(ranking), Text()]
+    elif ranking.comparisons:
+        parts += [Text(f"{len(ranking.comparisons)} mutant - WT comparisons: add --details, or see the report.")]
+    parts += [*_controls(ranking), *_failures(ranking), *_limits(ranking)]
+    return Group(*parts)
+
+
+def table_view(title: str, rows: Sequence[dict[str, Any]], columns: dict[str, str]) -> RenderableType:
+    """A table of ``rows``; ``columns`` maps a key of the rows to its heading. Numbers go to the right."""
+    table = _table(title or None)
+    for key, heading in columns.items():
+        numeric = bool(rows) and all(isinstance(row.get(key), int | float | None) for row in rows)
+        table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if row.get(key) is None else str(row[key]) for key in columns))
+    return table
+
+
+def variants_view(rows: Sequence[dict[str, Any]], *, details: bool = False) -> RenderableType:
+    """Catalogued variants, one line each, or everything known of a few."""
+    if not details:
+        lines = []
+        for row in rows:
+            does = Text(row["mechanisms"][0]["text"] if row["mechanisms"] else "")
+            if row["not_buildable"]:
+                does = Text(f"not screened: {row['not_buildable']}", style="yellow")
+            lines.append((Text(row["name"]), Text(row["region"].partition(" (")[0].partition(",")[0]), does))
+        return Group(
+            _one_line_table(("variant", "region", "what it does"), lines, whole=2),
+            Text("'esr1md variants NAME' shows everything known of one, with sources", style="dim"),
+        )
+    parts: list[RenderableType] = []
+    for row in rows:
+        parts.append(Text.assemble((row["name"], "bold"), f"  {row['type']}  {row['region']}"))
+        for entry in row["mechanisms"]:
+            parts.append(Text.assemble(f"  {entry['text']} ", (f"({entry['source']})", "dim")))
+        for entry in row["frequencies"]:
+            source = (f"({entry['source']})", "dim")
+            parts.append(Text.assemble(f"  frequency: {entry['value']} {entry['context']} ", source))
+        if row["not_buildable"]:
+            parts.append(Text(f"  not screened: {row['not_buildable']}", style="yellow"))
+        parts += [*(Text(f"  {note}") for note in row["notes"]), Text()]
+    return Group(*parts)
+
+
+def ligands_view(rows: Sequence[dict[str, Any]], *, details: bool = False) -> RenderableType:
+    """Catalogued ligands, one line each, or everything known of a few."""
+    if not details:
+        lines = []
+        for row in rows:
+            structure = Text(row["confidence"]) if row["simulated"] else Text("none", style="yellow")
+            known = Text(row["approval"]) if row["simulated"] else Text(row["not_simulated"], style="yellow")
+            lines.append((Text(row["name"]), Text(row["drug_class"]), structure, known))
+        return Group(
+            _one_line_table(("ligand", "class", "structure", "approval, or why it is not screened"), lines, whole=3),
+            Text("'esr1md ligands NAME' shows everything known of one", style="dim"),
+        )
+    parts: list[RenderableType] = []
+    for row in rows:
+        names = f"  ({', '.join(row['synonyms'])})" if row["synonyms"] else ""
+        parts.append(Text.assemble((row["name"], "bold"), f"  {row['drug_class']}{names}"))
+        entries = ", ".join(f"{entry['id']} {entry['receptor']}".strip() for entry in row["pdb"])
+        for heading, value in (
+            ("approval", row["approval"]), ("simulated", row["simulated_smiles"] or row["not_simulated"]),
+            ("protonation", row["protonation"]), ("structures", entries), ("source", row["source"]),
+            ("confidence", row["confidence"]), ("notes", row["notes"]),
+        ):  # fmt: skip
+            if value:
+                parts.append(Text.assemble((f"  {heading:<12}", "dim"), value))
+        parts.append(Text())
+    return Group(*parts)
+
+
+def doctor_view(diagnosis: dict[str, Any]) -> RenderableType:
+    """The diagnosis as a table, problems with what to do about them."""
+    table = _table(f"esr1md {diagnosis['esr1md']} on {diagnosis['machine']}")
+    table.add_column("check", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("found", overflow="fold")
+    for check in diagnosis["checks"]:
+        found = Text(check["found"])
+        if check["do"]:
+            found.append(f"\n-> {check['do']}", style="yellow" if check["status"] != "absent" else "dim")
+        table.add_row(check["check"], Text(check["status"], style=STATUS_STYLE[check["status"]]), found)
+    n_problems = sum(check["status"] == "problem" for check in diagnosis["checks"])
+    last = {
+        "ok": Text("Ready: everything a screen needs is here.", style="green"),
+        "warn": Text("Ready, with the warnings above.", style="yellow"),
+        "problem": Text(f"{n_problems} problem{'s' * (n_problems > 1)} to mend first.", style="bold red"),
+    }[diagnosis["status"]]
+    return Group(table, last)
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``5 min``, ``2 h 10 min``, ``3 d 4 h``: as precise as an estimate deserves."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 36:
+        return f"{hours} h {minutes} min"
+    return f"{hours // 24} d {hours % 24} h"
+
+
+def plan_view(plan: Plan, done: Callable[[str], bool]) -> RenderableType:
+    """The matrix of a plan: a row per ligand and state, a column per variant, replicas there of those wanted."""
+    table = _table(f"Replicas there / wanted ({plan.name})")
+    for heading in ("ligand", "starts"):
+        table.add_column(heading)
+    for variant in plan.variants:
+        table.add_column(variant.name, justify="right")
+    rows: dict[tuple[str, str], dict[str, list[bool]]] = {}
+    for job in plan.jobs:
+        cell = job.spec.cell
+        row = rows.setdefault((cell.ligand_name, str(cell.state)), {})
+        row.setdefault(cell.variant.name, []).append(done(job.spec.digest))
+    for (ligand, state), row in rows.items():
+        counts = (row.get(variant.name, []) for variant in plan.variants)
+        table.add_row(ligand, state, *(f"{sum(each)}/{len(each)}" if each else "-" for each in counts))
+    return table
+
+
+def signed(score: Score | None, digits: int = 1) -> Text:
+    """``+0.8`` over ``-3.1 to +4.7``; an undefined interval says that one replica is too few."""
+    if score is None:
+        return Text("-", style="dim", justify="right")
+    text = Text(_number(score.value, digits), justify="right")
+    if score.low is None or score.high is None:
+        return text.append("\nno interval", style="dim")
+    return text.append(f"\n{_number(score.low, digits)} to {_number(score.high, digits)}", style="dim")
+
+
+def _number(value: float, digits: int) -> str:
+    """With its sign, and no ``-0.0``."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}"
+
+
+def _ranked_table(ranking: Ranking, state: str) -> Table:
+    lines = [line for line in ranking.ranking if line.state == state]
+    table = _table(f"Ligands started in the {state} state")
+    for heading, justify in (
+        ("rank", "right"), ("ligand", "left"), ("binding\nkcal/mol", "right"), ("helix 12\nA", "right"),
+        ("worst mutant\nkcal/mol", "right"), ("binding", "left"), ("helix 12", "left"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify, vertical="top")
+    for line in lines:
+        rank = f"{line.rank}" if line.rank_low == line.rank_high else f"{line.rank_low}-{line.rank_high}"
+        worst = signed(line.worst_shift)
+        if line.worst_variant and line.worst_shift is not None:
+            worst = Text(f"{line.worst_variant} ", justify="right") + worst
+        table.add_row(rank, Text.assemble(line.ligand, "\n", (line.drug_class, "dim")), signed(line.binding),
+                      signed(line.helix12), worst,
+                      _verdict(line.binding_verdict), _verdict(line.helix12_verdict))  # fmt: skip
+    return table
+
+
+def _key(ranking: Ranking) -> Iterable[RenderableType]:
+    """How to read the numbers, once."""
+    relative = f" relative to {ranking.reference_ligand}" if ranking.reference_ligand else ""
+    for term, meaning in (
+        ("binding", f"MM/GBSA energy{relative}, mean over the variants; lower binds better; no entropy"),
+        ("helix 12", "how much farther it is from the active position than from the antagonist one; higher is safer"),
+        ("worst mutant", "the mutant that loses most binding against WT, and how much"),
+        (
+            "verdicts",
+            "what the 95 % intervals of the mutants' shifts exclude; 'cannot tell' when they leave both answers",
+        ),
+    ):
+        yield _indented(Text.assemble((f"{term}: ", "bold dim"), (meaning, "dim")))
+
+
+def _comparison_table(ranking: Ranking) -> Table:
+    table = _table("Each mutant against the wild type, paired by seed")
+    for heading, justify in (
+        ("ligand", "left"), ("mutant", "left"), ("binding shift\nkcal/mol (> 0 weaker)", "right"), ("", "left"),
+        ("helix 12 shift\nA (< 0 to active)", "right"), ("", "left"),
+    ):  # fmt: skip
+        table.add_column(heading, justify=justify)
+    for row in ranking.comparisons:
+        table.add_row(Text.assemble(row.ligand, "\n", (row.state, "dim")), row.variant,
+                      signed(row.binding_shift), _verdict(row.binding_verdict),
+                      signed(row.helix12_shift), _verdict(row.helix12_verdict))  # fmt: skip
+    return table
+
+
+def _controls(ranking: Ranking) -> Iterable[RenderableType]:
+    if ranking.controls:
+        yield Text("Controls", style="bold")
+    for control in ranking.controls:
+        said = Text.assemble(control.statement, "\n", (control.detail, "dim"))
+        outcome = Text(control.outcome, style=OUTCOME_STYLE[control.outcome])
+        line = Table.grid(padding=(0, 2, 0, 0))
+        line.add_column(min_width=13)
+        line.add_row(outcome, said)
+        yield Padding(line, (0, 0, 0, 2))
+    if ranking.controls:
+        yield Text()
+
+
+def _failures(ranking: Ranking) -> Iterable[RenderableType]:
+    """Explained outcomes and failures; one line for each cause, however many replicas it stopped."""
+    for kind, title in (("outcome", "Explained outcomes"), ("error", "Failures")):
+        causes: dict[tuple[str, str], list[Failure]] = {}
+        for failure in ranking.failures:
+            if failure.kind == kind:
+                causes.setdefault((failure.stage, failure.cause), []).append(failure)
+        if not causes:
+            continue
+        yield Text(title, style="bold" if kind == "outcome" else "bold red")
+        for (stage, cause), stopped in list(causes.items())[:MOST_FAILURES]:
+            first = stopped[0]
+            seed = f"#{first.seed}" if first.seed is not None else ""
+            more = f" and {len(stopped) - 1} more" if len(stopped) > 1 else ""
+            where = f" (see {first.where})" if first.where and kind == "error" else ""
+            cell = f"{first.variant}/{first.ligand}/{first.state}{seed}"
+            yield _indented(Text(f"{cell}{more}: {stage}: {cause}{where}"))
+        if len(causes) > MOST_FAILURES:
+            yield _indented(Text(f"and {len(causes) - MOST_FAILURES} more causes, in the report", style="dim"))
+        yield Text()
+
+
+def _limits(ranking: Ranking) -> Iterable[RenderableType]:
+    if ranking.limits:
+        yield Text("What this run cannot say", style="bold")
+        yield from (_indented(Text(limit)) for limit in ranking.limits)
+
+
+def _indented(text: Text) -> RenderableType:
+    return Padding(text, (0, 0, 0, 2))
+
+
+def _verdict(verdict: Verdict) -> Text:
+    return Text(str(verdict), style=VERDICT_STYLE[verdict])
+
+
+def _one_line_table(headings: Sequence[str], lines: Sequence[tuple[Text, ...]], *, whole: int) -> Table:
+    """A listing with one line a row: the first ``whole`` columns in full, the others share the room left."""
+    widths = [max((line[i].cell_len for line in lines), default=0) for i in range(whole)]
+    widths = [max(width, len(heading)) for width, heading in zip(widths, headings, strict=False)]
+    between = 3 * len(headings)
+    room = max(12, (stdout_console().width - sum(widths) - between) // max(1, len(headings) - whole))
+    table = _table(None)
+    for heading in headings:
+        table.add_column(heading, no_wrap=True)
+    for line in lines:
+        for text in line[whole:]:
+            text.truncate(room, overflow="ellipsis")
+        table.add_row(*line)
+    return table
+
+
+def _table(title: str | None) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False,
+                 header_style="bold", show_edge=False)  # fmt: skip

@@ -1,0 +1,228 @@
+"""Runs calls in separate processes that are allowed to die.
+
+A simulation can end its process: a driver's segmentation fault, the kernel's out-of-memory killer, an
+operator's ``kill -9``. ``concurrent.futures.ProcessPoolExecutor`` answers the first such death by failing
+every waiting call; here only the call that was running fails, and a fresh process takes the next one.
+
+Workers are started as ``python -m esr1md.workers``, not by ``multiprocessing``, so that a user's script needs
+no ``if __name__ == "__main__"`` guard and numeric libraries see their thread limits before they are imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import queue
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+class WorkerDied(RuntimeError):
+    """The process of a call ended before it answered; the call was not finished."""
+
+
+class PoolClosed(RuntimeError):
+    """The call was ended, or not begun, because the pool was closed."""
+
+
+class WorkerPool:
+    """``slots`` processes, each doing one call at a time; usable from any thread.
+
+    Parameters
+    ----------
+    slots
+        Calls that run at once.
+    threads
+        CPU threads each process may use (``OMP_NUM_THREADS``, ``OPENMM_CPU_THREADS``).
+    log_folder
+        Where each worker's standard output and error go; libraries print there, never on the user's terminal.
+    """
+
+    def __init__(self, slots: int, *, threads: int = 1, log_folder: Path) -> None:
+        self.slots, self.threads, self.log_folder = slots, threads, Path(log_folder)
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # a warm worker is taken first
+        self._alive: set[_Worker] = set()
+        self._guard = threading.Lock()
+        self._closed = False
+        for _ in range(slots):
+            self._idle.put(None)
+
+    def __enter__(self) -> WorkerPool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def call(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
+        """``function(*args, **kwargs)`` in a worker; waits for a free one.
+
+        ``function`` must be importable by name (top level of a module); arguments and answer are pickled.
+
+        Raises
+        ------
+        WorkerDied
+            The process ended first; the message says by which signal or exit code and where its log is.
+        PoolClosed
+            :meth:`close` was called, before or meanwhile.
+        Exception
+            Whatever ``function`` raised.
+        """
+        worker = self._idle.get()
+        try:
+            worker = worker or self._new_worker()
+            return worker.call(function, args, kwargs)
+        except (WorkerDied, KeyboardInterrupt) as ending:
+            if worker is not None:
+                self._drop(worker)
+                worker = None
+            if self._closed:
+                raise PoolClosed from ending
+            raise
+        finally:
+            self._idle.put(worker)
+
+    def close(self) -> None:
+        """End every worker, also one in the middle of a call; no further call is taken."""
+        with self._guard:
+            self._closed = True
+            alive, self._alive = self._alive, set()
+        for worker in alive:
+            worker.kill()
+
+    def _new_worker(self) -> _Worker:
+        with self._guard:
+            if self._closed:
+                raise PoolClosed
+            worker = _Worker(self.threads, self.log_folder)
+            self._alive.add(worker)
+        return worker
+
+    def _drop(self, worker: _Worker) -> None:
+        with self._guard:
+            self._alive.discard(worker)
+        worker.kill()
+
+
+class _Worker:
+    """One process and the two pipes to it."""
+
+    def __init__(self, threads: int, log_folder: Path) -> None:
+        log_folder.mkdir(parents=True, exist_ok=True)
+        answers, answer_end = os.pipe()
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENMM_CPU_THREADS", "MKL_NUM_THREADS"), str(threads))
+        search_path = os.pathsep.join(str(Path(__file__).parents[1]) if p == "" else p for p in sys.path)
+        try:
+            self._log = log_folder / f"worker-{os.getpid()}-{answers}.log"
+            with open(self._log, "ab") as log:
+                self.process = subprocess.Popen(
+                    # -P: no folder of the user's, named like ours or a library, may stand in for it
+                    [sys.executable, "-P", "-m", "esr1md.workers", str(answer_end), str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(answer_end,),
+                    env={**os.environ, **limits, "PYTHONPATH": search_path},
+                    start_new_session=True,  # Ctrl-C reaches the parent only, which decides what to end
+                )
+        finally:
+            os.close(answer_end)
+        self._answers = os.fdopen(answers, "rb")
+        self._ending, self._ended = threading.Lock(), False
+
+    def call(self, function: Callable, args: tuple, kwargs: dict) -> Any:
+        try:
+            _send(self.process.stdin, (function.__module__, function.__qualname__, args, kwargs))
+            succeeded, answer = _receive(self._answers)
+        except (EOFError, BrokenPipeError, ValueError):  # ValueError: another thread closed the pipes
+            raise WorkerDied(f"{_ending(self.process)} (see {self._log})") from None
+        if not succeeded:
+            raise answer
+        return answer
+
+    def kill(self) -> None:
+        with self._ending:
+            if self._ended:
+                return
+            self._ended = True
+        try:
+            # The worker leads its own session, so this also ends the programs it has started.
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        self.process.stdin.close()
+        self._answers.close()
+        if self._log.exists() and self._log.stat().st_size == 0:
+            self._log.unlink()
+
+
+def _ending(process: subprocess.Popen) -> str:
+    code = process.wait()
+    if code < 0:
+        name = signal.Signals(-code).name
+        hint = ": out of memory, or killed by hand" if name == "SIGKILL" else ""
+        return f"the worker process was ended by {name}{hint}"
+    return f"the worker process exited with code {code}"
+
+
+def _send(pipe: BinaryIO, message: Any) -> None:
+    data = pickle.dumps(message)
+    pipe.write(struct.pack("<Q", len(data)) + data)
+    pipe.flush()
+
+
+def _receive(pipe: BinaryIO) -> Any:
+    header = _read_exactly(pipe, 8)
+    return pickle.loads(_read_exactly(pipe, struct.unpack("<Q", header)[0]))
+
+
+def _read_exactly(pipe: BinaryIO, size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise EOFError
+    return data
+
+
+def _serve(answer_end: int, parent: int) -> None:
+    """The worker's loop: read a call, do it, answer; ends with its parent, however that ended."""
+    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    with os.fdopen(answer_end, "wb") as answers:
+        while True:
+            try:
+                module, name, args, kwargs = _receive(sys.stdin.buffer)
+            except EOFError:
+                return
+            try:
+                function = importlib.import_module(module)
+                for part in name.split("."):
+                    function = getattr(function, part)
+                answer = (True, function(*args, **kwargs))
+            except Exception as error:
+                answer = (False, _portable(error))
+            _send(answers, answer)
+
+
+def _portable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end_with_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.killpg(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), int(sys.argv[2]))
