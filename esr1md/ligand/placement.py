@@ -17,10 +17,15 @@ from rdkit.Chem import AllChem, rdFMCS, rdMolAlign, rdMolDescriptors
 from esr1md.ligand.growth import rigid_pieces, rotor_tree
 from esr1md.ligand.references import Reference
 
+#: Methods of laying by shape: as aligned, and turned by 180 degrees about each of the reference's principal axes.
+FLIPS = ("shape", "shape flipped about its long axis", "shape flipped about its middle axis",
+         "shape flipped about its short axis")
+METHODS = ("core", *FLIPS)
+
 
 @dataclass(frozen=True)
 class Start:
-    """A conformer laid on a reference: positions (n x 3) and the atoms that lie on the reference's."""
+    """A conformer laid on a reference: positions (n x 3), the atoms that lie on the reference's, one of ``METHODS``."""
 
     xyz: np.ndarray
     core: frozenset[int]
@@ -145,7 +150,7 @@ def starts_on(mol: Chem.Mol, free: Chem.Mol, reference: Reference, seed: int) ->
             moved = (xyz - centre) @ flip.T + centre
             core = _on_shape(moved, mol, points[heavy])
             if len(core) >= 6:
-                found.append(Start(moved, core, reference.name, "shape" if number == 0 else "flipped shape"))
+                found.append(Start(moved, core, reference.name, FLIPS[number]))
     return found
 
 

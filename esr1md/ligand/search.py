@@ -120,7 +120,8 @@ def suitable_references(mol: Chem.Mol, references: tuple[Reference, ...], state:
     if not scored:
         raise failed(f"no reference pose of the {state} state is left to place the ligand on")
     scored.sort(key=lambda row: (-row[0], not row[1], row[2].name))
-    return tuple(reference for _, _, reference in scored[:N_REFERENCES])
+    first_of = {reference.ligand: reference for _, _, reference in reversed(scored)}  # a ligand is laid on once
+    return tuple(reference for _, _, reference in scored if first_of[reference.ligand] is reference)[:N_REFERENCES]
 
 
 def grown(mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Receptor,
@@ -147,12 +148,17 @@ def grown(mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Rec
 
 def _spread(starts: list[placement.Start], score: np.ndarray, references: tuple[Reference, ...],
             count: int) -> list:
-    """The best starts with at least a few from each reference and method."""
+    """The best starts with some from each reference and method, each of the flips among them.
+
+    A core's score says little about where the rest can go: the orientation of a steroid that lets a long chain
+    out of the pocket ranks below every other.
+    """
     order = list(np.argsort(score, kind="stable"))
     chosen: list[int] = []
     for reference in references:
-        for method in ("core", "shape", "flipped shape"):
-            chosen += [i for i in order if (starts[i].reference, starts[i].method) == (reference.name, method)][:2]
+        for method in placement.METHODS:
+            few = 2 if method == "core" else 1
+            chosen += [i for i in order if (starts[i].reference, starts[i].method) == (reference.name, method)][:few]
     chosen += [i for i in order if i not in chosen][: max(0, count - len(chosen))]
     return [starts[i] for i in chosen]
 
