@@ -13,6 +13,7 @@ from openmm.app.internal.customgbforces import GBSAOBC2Force
 from esr1md.dynamics.protocol import Protocol
 from esr1md.errors import StageError
 from esr1md.ligand.parameters import LigandParameters
+from esr1md.receptor.surroundings import WATERS
 
 PROTEIN_FORCE_FIELD = {"amber14SB": "amber14/protein.ff14SB.xml"}
 WATER_FORCE_FIELD = {"tip3p": "amber14/tip3p.xml"}
@@ -22,6 +23,8 @@ LIGAND_RESIDUE = "LIG"
 GROUP_FAST, GROUP_SOLVENT, GROUP_RESTRAINT = 0, 1, 2
 
 KCAL = 4.184
+
+_WATER_ROOM = 0.23  # nm to the nearest heavy atom; nearer, a ligand has displaced it
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,8 @@ def build_complex(
     parameters, pose_sdf
         The ligand's force field and its pose (same atom order); both ``None`` for apo.
     protocol
-        Chooses force fields, solvent, cutoff and hydrogen mass.
+        Chooses force fields, solvent, cutoff and hydrogen mass. In explicit solvent the water between E353 and R394
+        that ``waters.pdb`` beside ``receptor_pdb`` holds is kept.
     seed
         Seeds the placement of ions in explicit solvent.
 
@@ -101,6 +105,7 @@ def build_complex(
     force_field = app.ForceField(*files)
     try:
         if protocol.solvent.explicit:
+            _add_conserved_water(modeller, receptor_pdb.with_name(WATERS))
             modeller.addSolvent(
                 force_field,
                 model=protocol.solvent.model,
@@ -119,6 +124,18 @@ def build_complex(
         np.arange(n_receptor),
         np.arange(n_receptor, n_receptor + n_ligand),
     )
+
+
+def _add_conserved_water(modeller: app.Modeller, waters: Path) -> None:
+    """Add the water between E353 and R394, unless the ligand takes its place; solvent then goes around it."""
+    if not waters.is_file():
+        return
+    pdb = app.PDBFile(str(waters))
+    oxygen = np.array(pdb.positions.value_in_unit(unit.nanometer))[0]
+    others = np.array(modeller.positions.value_in_unit(unit.nanometer))
+    heavy = np.array([atom.element.symbol != "H" for atom in modeller.topology.atoms()])
+    if np.linalg.norm(others[heavy] - oxygen, axis=1).min() > _WATER_ROOM:
+        modeller.add(pdb.topology, pdb.positions)
 
 
 def ligand_topology(sdf: Path) -> tuple[app.Topology, unit.Quantity]:

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 
 from esr1md.catalogue import did_you_mean, named_file
 from esr1md.errors import InputError
-from esr1md.settings import ExistingFile, Settings, load_settings, problem
+from esr1md.settings import ExistingFile, Settings, Structure, load_settings, problem
 from esr1md.specs import HelixState
 
 __all__ = [
@@ -140,7 +140,7 @@ class ScreenConfig(Settings):
     site, platform
         Where it runs (``configs/sites/``) and on which OpenMM platform; ``auto`` probes for the fastest.
     receptors
-        The user's own starting structure (PDB or mmCIF file) for a state, instead of the bundled model.
+        The user's own starting structure for a state (PDB or mmCIF file, or a PDB id), instead of the bundled model.
     thresholds, pose
         See :class:`Thresholds` and :class:`PoseOptions`.
     """
@@ -157,7 +157,7 @@ class ScreenConfig(Settings):
     reference_ligand: str | dict[HelixState, str] | None = None
     site: str = "local"
     platform: str = "auto"
-    receptors: dict[HelixState, ExistingFile] = {}
+    receptors: dict[HelixState, Structure] = {}
     thresholds: Thresholds = Thresholds()
     pose: PoseOptions = PoseOptions()
 

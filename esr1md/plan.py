@@ -173,9 +173,9 @@ def plan_screen(
     pose = {"seed": config.pose.seed, "exclude": sorted(config.pose.exclude)}
     jobs = [
         Job(
-            ReplicaSpec(cell, seed, dumped, sources[cell.state], pose if cell.ligand else {}),
+            ReplicaSpec(cell, seed, dumped, sources[cell.state][1], pose if cell.ligand else {}),
             protocol.name,
-            config.receptors.get(cell.state),
+            sources[cell.state][0],
         )
         for seed in config.seeds
         for cell in cells
@@ -290,18 +290,17 @@ def _cells(config: ScreenConfig, variants: tuple[Variant, ...], ligands: list[tu
     return [Cell(variant, ligand, state) for ligand, state in rows for variant in variants]
 
 
-def _sources(config: ScreenConfig, states: set[HelixState]) -> dict[HelixState, str]:
-    """Digest of the starting structure of each state; a user's file is read and checked."""
-    from esr1md.receptor.source import read_source
+def _sources(config: ScreenConfig, states: set[HelixState]) -> dict[HelixState, tuple[Path | None, str]]:
+    """Structure file (``None``: the bundled model) and digest of what each state starts from; read and checked."""
+    from esr1md.receptor.request import find_start
 
-    digests = {}
+    sources = {}
     for state in sorted(states):
         source = config.receptors.get(state)
         with _at(config, *(("receptors", str(state)) if source else ("states",))):
-            if source is not None:
-                read_source(source)
-            digests[state] = source_digest(state, source)
-    return digests
+            path = find_start(source).path if source is not None else None
+            sources[state] = (path, source_digest(state, path))
+    return sources
 
 
 def _references(config: ScreenConfig, ligands: list[tuple[str, Ligand]], cells: list[Cell]) -> dict[HelixState, str]:

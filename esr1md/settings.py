@@ -7,6 +7,7 @@ nearest known one suggested, defaults validated, quantities unit-checked by the 
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -126,6 +127,21 @@ def _existing_file(path: Path, info: ValidationInfo) -> Path:
 
 #: A file that exists; a relative one is looked for beside the YAML file that names it. Becomes absolute.
 ExistingFile = Annotated[Path, AfterValidator(_existing_file)]
+
+_PDB_ID = re.compile(r"(pdb_0000)?[0-9][a-z0-9]{3}", re.IGNORECASE | re.ASCII)
+
+
+def _structure(text: str, info: ValidationInfo) -> str:
+    try:
+        return str(_existing_file(Path(text), info))
+    except PydanticCustomError as error:
+        if _PDB_ID.fullmatch(text.strip()):
+            return text.strip()
+        raise problem(f"no file '{text}'", expected="a structure file that exists, or a PDB id such as 5WGD") from error
+
+
+#: A structure file as :data:`ExistingFile` finds it, absolute; or a PDB id, which is looked up when it is needed.
+Structure = Annotated[str, AfterValidator(_structure)]
 
 Model = TypeVar("Model", bound=Settings)
 

@@ -16,7 +16,7 @@ from esr1md.finish import collect
 from esr1md.plan import plan_screen
 from esr1md.replica import Job, pose_identity, progress_file, receptor_of, run_replica, write_progress
 from esr1md.screen import Step, perform, run_steps, start_screen, steps
-from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, digest_of
+from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, digest_of, file_digest
 from esr1md.status import screen_status
 from esr1md.store import Store
 from esr1md.store.records import open_index, replica_rows
@@ -136,6 +136,24 @@ def test_structure_that_is_not_er_alpha_is_refused_at_its_line(tmp_path):
     with pytest.raises(InputError, match=r"small.yaml:9") as caught:
         plan_of(tmp_path, receptors="{agonist: broken.pdb}")
     assert "broken.pdb" in str(caught.value)
+
+
+def test_a_screen_starts_from_a_pdb_entry(tmp_path, monkeypatch, shared_data):
+    monkeypatch.setenv("ESR1MD_PDB_MIRROR", str(shared_data / "pdb"))
+    plan = plan_of(tmp_path, receptors="{agonist: 5wgd}")
+    started = {job.spec.cell.state: job for job in plan.jobs}[HelixState.AGONIST]
+    assert started.source == shared_data / "pdb" / "5WGD.cif"
+    assert started.spec.receptor_source == file_digest(started.source)
+
+
+@pytest.mark.parametrize("written", ["9zzz", "nowhere.pdb"])
+def test_an_entry_that_is_not_at_hand_is_told_at_its_line(tmp_path, monkeypatch, written):
+    monkeypatch.setenv("ESR1MD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("esr1md.receptor.fetch.SERVER", "http://127.0.0.1:9")
+    monkeypatch.setattr("esr1md.receptor.fetch.time.sleep", lambda seconds: None)
+    with pytest.raises(InputError, match=r"small.yaml:9") as caught:
+        plan_of(tmp_path, receptors=f"{{agonist: {written}}}")
+    assert written.upper() in str(caught.value) or written in str(caught.value)
 
 
 def test_limit_takes_replicas_that_are_not_done(tmp_path):
