@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from esr1md import __version__
+from esr1md.cli_ligands import ligands_app
+from esr1md.cli_poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
 from esr1md.cli_receptors import receptors_app
 from esr1md.errors import Esr1mdError, InputError
 
@@ -41,6 +43,7 @@ app = typer.Typer(
 )
 
 app.add_typer(receptors_app, name="receptors")
+app.add_typer(ligands_app, name="ligands")
 
 StoreOption = Annotated[
     Path, typer.Option("--store", "-s", envvar="ESR1MD_STORE", help="Folder that results are kept in and resumed from.")
@@ -218,32 +221,6 @@ def variants(
             from esr1md.terminal import variants_view
 
             _print(variants_view(rows, details=bool(names)))
-
-
-@app.command()
-def ligands(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[LIGAND]...", help="Only these; synonyms too.")] = None,
-    json: JsonOption = False,
-) -> None:
-    """The catalogued ligands: class, protonation, evidence. Your own goes into a screen's YAML as SMILES or SDF.
-
-    Examples:
-
-        esr1md ligands
-
-        esr1md ligands Faslodex "ICI 182,780"
-    """
-    from esr1md.ligand.catalogue import catalogue_entries, catalogue_entry
-
-    with _document(json) as out:
-        entries = [catalogue_entry(name) for name in names] if names else catalogue_entries()
-        rows = [entry.model_dump(mode="json") | {"simulated": entry.simulated} for entry in entries]
-        if json:
-            _write(out, rows)
-        else:
-            from esr1md.terminal import ligands_view
-
-            _print(ligands_view(rows, details=bool(names)))
 
 
 @app.command()
