@@ -38,6 +38,11 @@ _CHI1_SHARE = {
     "TYR": (13, 34, 52), "VAL": (6, 73, 20),
 }  # fmt: skip
 
+#: Wells of chi 1 (+60, 180, -60) that a residue at the start of a helix (N-cap) takes: that of serine and threonine
+#: bonds to the amide three residues on, most others keep out of its way (Doig 1997, Protein Sci. 6:147).
+_N_CAP_WELLS = {"SER": (0,), "THR": (0,), "ASP": (0, 1), "ASN": (0, 1)}
+_N_CAP_SHARE = 80  # percent in these wells: Doig calls the rule "generally observed" and gives no share in the abstract
+
 _STAGGERED = (-60.0, 60.0, 180.0)
 _PLANAR = (-90.0, -60.0, -30.0, 0.0, 30.0, 60.0, 90.0, 120.0, 150.0, 180.0, -120.0, -150.0)
 #: The last torsion of these residues turns a planar group, so a staggered grid would miss its minima.
@@ -83,10 +88,23 @@ def chi_torsions(name: str) -> list[tuple[tuple[str, str, str, str], tuple[float
     return torsions
 
 
-def chi1_rarity(name: str, degrees: float) -> float:
-    """Minus the logarithm of how often a residue's chi 1 is in the well of an angle, relative to its best well."""
+def chi1_rarity(name: str, degrees: float, n_cap: bool = False) -> float:
+    """Minus the logarithm of how often a residue's chi 1 is in the well of an angle, relative to its best well.
+
+    Parameters
+    ----------
+    name, degrees
+        Residue and its chi 1.
+    n_cap
+        Whether it is the last residue before a helix.
+    """
     shares = _CHI1_SHARE.get(name)
     if shares is None:
         return 0.0
+    if n_cap:
+        wells = _N_CAP_WELLS.get(name, (2,))
+        shares = [
+            _N_CAP_SHARE / len(wells) if k in wells else (100 - _N_CAP_SHARE) / (3 - len(wells)) for k in range(3)
+        ]
     well = int((degrees % 360) // 120)  # 0 to 120: +60; 120 to 240: 180; 240 to 360: -60
     return math.log(max(shares) / shares[well])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ from scipy.spatial import cKDTree
 from esr1md.receptor.frame import POCKET_RESIDUES
 from esr1md.receptor.loops import dihedral
 from esr1md.receptor.prepare import Model
+from esr1md.receptor.quality import ramachandran_allowed
 from esr1md.receptor.relax import minimiser, solvated_energy
 from esr1md.receptor.residues import BACKBONE, chi1_rarity, chi_torsions
 from esr1md.receptor.sidechain import residue_numbered
@@ -20,11 +23,15 @@ _NEIGHBOUR = 0.5  # nm between heavy atoms: side chains this near are chosen and
 _SURROUNDINGS = 1.0  # nm: frozen atoms that the relaxing ones feel
 _REACH = 4  # residues on each side of a change whose backbone may follow it
 _BACKBONE_SPRING = 100.0  # kJ/mol/nm^2: 0.5 A cost 0.1 kJ/mol per atom
-_ITERATIONS, _FINALISTS = (120, 250), 6  # for all arrangements, then for the best of them
+_ITERATIONS, _FINALISTS = (60, 250), 6  # for all arrangements, then for the best of them
+_STARTS = 2  # arrangements whose like are looked for
 #: Springs on side chains of neighbours; stronger in the pocket, where no ligand holds them now.
 _NEIGHBOUR_SPRING, _POCKET_SPRING = 100.0, 2000.0
 _LIBRARY = 5.0  # kJ/mol per unit of chi1_rarity: 2 RT, as side-chain packers weigh a rotamer library
 _POCKET_HANDICAP = 20.0  # kJ/mol that turning a side chain of the pocket must win
+#: kJ/mol that a Ramachandran outlier near the change must win which was not there before: one residue in a thousand
+#: of good crystals is one, and what holds it there is seldom what a model can know.
+_OUTLIER_HANDICAP = 40.0
 _BACKBONE_ATOMS = (*BACKBONE, "H", "HA", "HA2", "HA3")
 
 
@@ -50,14 +57,26 @@ class Candidate:
     handicap: float = 0.0
 
 
+_Judged = tuple[float, Candidate, np.ndarray]
+
+
+def _cost(entry: _Judged) -> float:
+    return entry[0]
+
+
 def settle(
-    before: Model, system: openmm.System, candidates: list[Candidate], centres: set[int], neighbours: set[int]
+    before: Model,
+    system: openmm.System,
+    candidates: list[Candidate],
+    centres: set[int],
+    neighbours: set[int],
+    near: Callable[[Candidate, np.ndarray], list[Candidate]] | None = None,
 ) -> Model:
     """Relax candidate arrangements and keep the one of lowest energy in implicit water.
 
     All are relaxed a little, with the backbone near the change held loosely, and judged; the best are relaxed
-    further and judged again (:func:`esr1md.receptor.relax.solvated_energy`). Rare rotamers of the changed residues
-    and turned side chains of the pocket have to be better by some energy.
+    further and judged again (:func:`esr1md.receptor.relax.solvated_energy`). Rare rotamers of the changed residues,
+    turned side chains of the pocket and new Ramachandran outliers have to be better by some energy.
 
     Parameters
     ----------
@@ -71,25 +90,39 @@ def settle(
         Numbers of the residues that were changed: all their atoms move.
     neighbours
         Numbers of the residues whose side chains move with them.
+    near
+        Gives further candidates like one (the candidate, its relaxed positions n x 3, nm), to be judged with the rest;
+        it is asked for those of each of the best two to which there are any.
     """
     topology = candidates[0].model.topology
     mobile, springs = _mobility(topology, centres, neighbours)
     kept = _taking_part(mobile, [candidate.positions for candidate in candidates])
     minimise, energy_of = minimiser(system, mobile, kept), solvated_energy(topology, kept)
 
+    known = outliers(backbone_torsions(before.topology, before.positions))
+    around = {n for centre in centres for n in range(centre - _REACH, centre + _REACH + 1)}
+
     def cost(candidate: Candidate, positions: np.ndarray) -> float:
         pocket = _turned(before, candidate.model, positions, neighbours & set(POCKET_RESIDUES))
-        rare = sum(_chi1_rarity(topology, positions, number) for number in centres)
-        return energy_of(positions) + candidate.handicap + _POCKET_HANDICAP * len(pocket) + _LIBRARY * rare
+        torsions = backbone_torsions(topology, positions)
+        rare = sum(_chi1_rarity(topology, positions, number, is_n_cap(torsions, number)) for number in centres)
+        odd = (outliers(torsions) & around) - known
+        handicaps = candidate.handicap + _POCKET_HANDICAP * len(pocket) + _OUTLIER_HANDICAP * len(odd)
+        return energy_of(positions) + handicaps + _LIBRARY * rare
 
-    def judged(entries: list[tuple[Candidate, np.ndarray]], iterations: int):
-        relaxed = [(c, minimise(positions, springs, None, iterations)[0]) for c, positions in entries]
-        return sorted(relaxed, key=lambda entry: cost(*entry))
+    def relaxed(entries: Iterable[tuple[Candidate, np.ndarray]], iterations: int) -> list[_Judged]:
+        moved = [(c, minimise(positions, springs, None, iterations)[0]) for c, positions in entries]
+        return [(cost(*entry), *entry) for entry in moved]
 
-    entries = judged([(c, c.positions) for c in candidates], _ITERATIONS[0])
-    chosen, positions = judged(entries[:_FINALISTS], _ITERATIONS[1])[0]
+    entries = relaxed([(c, c.positions) for c in candidates], _ITERATIONS[0])
+    if near is not None:
+        further = (near(c, positions) for _, c, positions in sorted(entries, key=_cost))
+        found = [c for like in itertools.islice(filter(None, further), _STARTS) for c in like]
+        entries += relaxed([(c, c.positions) for c in found], _ITERATIONS[0])
+    finalists = [entry[1:] for entry in sorted(entries, key=_cost)[:_FINALISTS]]
+    _, chosen, positions = min(relaxed(finalists, _ITERATIONS[1]), key=_cost)
     step = (
-        f"{chosen.title}: best of {len(candidates)} arrangements by energy in implicit water, "
+        f"{chosen.title}: best of {len(entries)} arrangements by energy in implicit water, "
         f"{len(centres | neighbours)} side chains chosen and {int(mobile.sum())} atoms relaxed"
     )
     turned = _turned(before, chosen.model, positions, neighbours)
@@ -110,6 +143,38 @@ def side_chains_near(models: list[Model], centres: set[int]) -> set[int]:
             if chi_torsions(atoms[i].residue.name):
                 near.add(int(atoms[i].residue.id))
     return near - centres
+
+
+def side_chains_of(topology: app.Topology, numbers: set[int]) -> set[int]:
+    """Those of ``numbers`` whose side chains have torsions."""
+    return {int(r.id) for r in topology.residues() if int(r.id) in numbers and chi_torsions(r.name)}
+
+
+def backbone_torsions(topology: app.Topology, positions: np.ndarray) -> dict[int, tuple[str, float, float]]:
+    """Name, phi and psi (degrees) by number of the residues with both neighbours (positions n x 3, nm)."""
+    found = {}
+    residues = list(topology.residues())
+    rows = [{a.name: positions[a.index] for a in r.atoms() if a.name in ("N", "CA", "C")} for r in residues]
+    for residue, before, here, after in zip(residues[1:], rows, rows[1:], rows[2:], strict=False):
+        if "C" in before and len(here) == 3 and "N" in after:
+            phi = dihedral(before["C"], here["N"], here["CA"], here["C"])
+            psi = dihedral(here["N"], here["CA"], here["C"], after["N"])
+            found[int(residue.id)] = (residue.name, phi, psi)
+    return found
+
+
+def outliers(torsions: dict[int, tuple[str, float, float]]) -> set[int]:
+    """Numbers of the residues outside the allowed regions of the Ramachandran map."""
+    return {number for number, (name, phi, psi) in torsions.items() if not ramachandran_allowed(phi, psi, name)}
+
+
+def is_n_cap(torsions: dict[int, tuple[str, float, float]], number: int) -> bool:
+    """Whether a residue that is not helical precedes three that are."""
+
+    def helical(n: int) -> bool:
+        return n in torsions and -100 <= torsions[n][1] <= -35 and -75 <= torsions[n][2] <= -5
+
+    return not helical(number) and all(helical(number + k) for k in (1, 2, 3))
 
 
 def _mobility(topology: app.Topology, centres: set[int], neighbours: set[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -154,13 +219,13 @@ def _turned(before: Model, after: Model, positions: np.ndarray, numbers: set[int
     return turned
 
 
-def _chi1_rarity(topology: app.Topology, positions: np.ndarray, number: int) -> float:
+def _chi1_rarity(topology: app.Topology, positions: np.ndarray, number: int, n_cap: bool) -> float:
     residue = residue_numbered(topology, number)
     torsions = chi_torsions(residue.name)
     if not torsions:
         return 0.0
     atoms = {atom.name: positions[atom.index] for atom in residue.atoms()}
-    return chi1_rarity(residue.name, dihedral(*(atoms[name] for name in torsions[0][0])))
+    return chi1_rarity(residue.name, dihedral(*(atoms[name] for name in torsions[0][0])), n_cap)
 
 
 def _near(positions: np.ndarray, centres: np.ndarray, distance: float) -> np.ndarray:

@@ -4,18 +4,20 @@
 
 Each case builds a variant from the crystal of another one and compares the result with crystals of the variant,
 after superposition of the LBD core: RMSD of the mutated side chain's heavy atoms, chi1, and C-alpha RMSD of the
-H11-H12 loop (527-536). A crystal with a symmetric side chain is compared with whichever naming is nearer.
+H11-H12 loop (527-536). A crystal with a symmetric side chain is compared with whichever naming is nearer. How far
+the crystals of one variant are from each other, by the same measures, follows: a smaller difference decides nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 
 import gemmi
@@ -200,6 +202,18 @@ def main() -> None:
                 if options.json:
                     options.json.write_text(json.dumps(rows, indent=1) + "\n")
     print_summary(rows)
+    print_spread(options.pdb)
+
+
+def print_spread(pdb: Path) -> None:
+    """Mean scores of every reference crystal of a variant against every other."""
+    groups = (("Y537S", 537, Y537S), ("WT agonist", 537, WILD_AGONIST), ("WT antagonist", 536, WILD_ANTAGONIST))
+    for name, site, files in groups:
+        chains = [moved_to_frame(read_source(pdb / file, chain).chain) for file, chain in files]
+        scores = [astuple(compare(a, b, site)) for a, b in itertools.combinations(chains, 2)]
+        side, placed, turn, loop = np.mean(scores, axis=0)
+        print(f"| {name} ({site}) | {len(chains)} crystals | each other | {side:.2f} | {placed:.2f} | {turn:.0f} "
+              f"| {loop:.2f} | |")  # fmt: skip
 
 
 def print_summary(rows: list[dict]) -> None:
