@@ -11,10 +11,8 @@ import csv
 import gzip
 import io
 import re
-import unicodedata
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -22,6 +20,7 @@ from rdkit import Chem, rdBase
 
 from esr1md.catalogue import did_you_mean
 from esr1md.errors import InputError
+from esr1md.ligand.molecules import MAX_LINE, InputRow, clean_name
 
 Kind = Literal["smiles", "smi", "csv", "sdf"]
 
@@ -29,8 +28,8 @@ ENDINGS: dict[str, Kind] = {
     ".smi": "smi", ".smiles": "smi", ".ism": "smi", ".csv": "csv", ".tsv": "csv", ".tab": "csv",
     ".sdf": "sdf", ".sd": "sdf", ".mol": "sdf",
 }  # fmt: skip
-#: Characters of a line, and lines of one SDF record, beyond which it is no molecule.
-MAX_LINE, MAX_RECORD_LINES = 100_000, 20_000
+#: Lines of one SDF record beyond which it is no molecule.
+MAX_RECORD_LINES = 20_000
 #: A file that unpacks to more than so many bytes, at more than this ratio, is not a list of molecules.
 BOMB_BYTES, BOMB_RATIO = 64 * 2**20, 200
 
@@ -38,34 +37,7 @@ _SMILES_COLUMNS = ("smiles", "canonical_smiles", "isomeric_smiles", "smi", "stru
 _NAME_COLUMNS = ("name", "title", "compound", "compound_name", "ligand", "ligand_name", "id", "compound_id", "mol_id",
                  "molecule", "molecule_chembl_id", "chembl_id", "zinc_id", "dtxsid", "cas", "casrn")  # fmt: skip
 _NAME_FIELDS = ("Name", "name", "ID", "id", "Title", "COMPOUND_NAME", "chembl_id", "ChEMBL_ID", "zinc_id", "ZINC_ID")
-_MAX_NAME = 100
 _FORMATS = "a SMILES, or a file that ends in .smi, .csv, .tsv or .sdf (also with .gz)"
-
-
-@dataclass(frozen=True)
-class InputRow:
-    """One molecule as text.
-
-    Attributes
-    ----------
-    number, line
-        Its place in the file (from 1) and the line it begins at.
-    name
-        Cleaned of control characters; ``row 7`` if there is none.
-    text
-        SMILES or SDF record.
-    kind
-        ``smiles`` or ``sdf``.
-    problem
-        Why this row has no usable text; empty otherwise.
-    """
-
-    number: int
-    line: int
-    name: str
-    text: str
-    kind: Literal["smiles", "sdf"]
-    problem: str = ""
 
 
 class InputFile:
@@ -112,7 +84,7 @@ def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: s
         is damaged or unpacks without end.
     """
     path = Path(str(source)).expanduser()
-    if not _exists(path):
+    if not str(source).strip() or not _exists(path):
         return _written_smiles(str(source), path)
     if not path.is_file():
         raise InputError(f"'{path}' is not a file", expected=_FORMATS)
@@ -125,8 +97,8 @@ def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: s
         raw.seek(0)
         stream = io.BufferedReader(_Unpacked(raw, str(path)) if packed else raw)
         head = stream.peek(2**16)[: 2**16]
-        lines = _Lines(stream, _encoding(head, path))
         found = kind or _kind(path, head)
+        lines = _Lines(stream, _encoding(head, path))
         if found == "sdf":
             rows = _sdf_rows(lines)
         elif found == "csv":
@@ -137,74 +109,6 @@ def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: s
         raw.close()
         raise
     return InputFile(str(path), found, rows, raw, path.stat().st_size)
-
-
-def molecule_of(row: InputRow, where: str = "") -> Chem.Mol:
-    """The molecule of a row, stereochemistry from its SMILES, wedges or 3D coordinates.
-
-    Raises
-    ------
-    InputError
-        The row is unusable or its text cannot be read, with the reason.
-    """
-    if row.problem:
-        raise InputError(row.problem, where=where)
-    if row.kind == "smiles":
-        return molecule_from_smiles(row.name, row.text, where)
-    return _molecule_from_block(row.text, where)
-
-
-def molecule_from_smiles(name: str, smiles: str, where: str = "") -> Chem.Mol:
-    """A SMILES or CXSMILES as a molecule.
-
-    Raises
-    ------
-    InputError
-        Empty, a reaction, a pattern (SMARTS), text after it, not SMILES, or an impossible valence.
-    """
-    text = str(smiles or "").strip()
-    if not text:
-        raise InputError(f"ligand '{name}' has an empty SMILES", where=where, do="give smiles: or sdf:")
-    if len(text) > MAX_LINE:
-        raise InputError(f"ligand '{name}': a SMILES of {len(text)} characters", where=where, expected="one molecule")
-    shown = text if len(text) <= 200 else text[:200] + "..."
-    extension = re.fullmatch(r"(\S+)\s+(\|.*\|)", text)
-    if len(text.split()) > 1 and not extension:
-        raise InputError(f"ligand '{name}': text after the SMILES in '{shown}'", where=where,
-                         expected="one SMILES and nothing else")  # fmt: skip
-    if ">" in text.split()[0] and not re.search(r"->|<-", text):
-        raise InputError(f"ligand '{name}': '{shown}' is a reaction", where=where, expected="one molecule")
-    if not text.isascii():
-        strange = next(c for c in text if not c.isascii())
-        raise InputError(f"ligand '{name}': the SMILES '{shown}' holds the character {strange!r}", where=where,
-                         expected="plain ASCII")  # fmt: skip
-    with rdBase.BlockLogs():
-        mol = Chem.MolFromSmiles(text)
-        if mol is None and extension:
-            raise InputError(f"ligand '{name}': the extension '{extension[2]}' of its SMILES cannot be read",
-                             where=where, do="leave it out")  # fmt: skip
-        problem = "" if mol else _why_unreadable(Chem.MolFromSmiles(text, sanitize=False))
-    if mol is None:
-        raise InputError(f"ligand '{name}': the SMILES '{shown}' cannot be parsed{problem}", where=where,
-                         do="check brackets, ring numbers and valences")  # fmt: skip
-    if mol.GetNumAtoms() == 0:
-        raise InputError(f"ligand '{name}': the SMILES '{shown}' has no atoms", where=where)
-    return mol
-
-
-def clean_name(text: str) -> str:
-    """A name for tables and terminals: no control, format or surrogate characters, one line, at most 100 characters.
-
-    What stays may still be hostile to a program that reads the table; :func:`table_cell` is for that.
-    """
-    text = "".join(" " if c.isspace() else c for c in text if c.isspace() or unicodedata.category(c)[0] != "C")
-    text = " ".join(text.split())
-    return text if len(text) <= _MAX_NAME else text[: _MAX_NAME - 3] + "..."
-
-
-def table_cell(text: str) -> str:
-    """Text for a CSV cell that a spreadsheet must not take for a formula: ``=cmd`` becomes ``'=cmd``."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "|", "%") else text
 
 
 # -- files ------------------------------------------------------------------------------------------------
@@ -250,7 +154,7 @@ def _kind(path: Path, head: bytes) -> Kind:
 def _encoding(head: bytes, path: Path) -> str:
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if head.startswith((b"PK\x03\x04", b"%PDF", b"\xd0\xcf\x11\xe0")) or head[:4096].count(0) > 16:
+    if head.startswith((b"PK\x03\x04", b"%PDF", b"\xd0\xcf\x11\xe0")) or head[:4096].count(0) >= 8:
         if head[:4096].strip(b"\0"):
             raise InputError(f"'{path}' is not a text file", expected=_FORMATS, do="export it as SDF or CSV")
     return "utf-8-sig"
@@ -441,33 +345,3 @@ def _sdf_row(number: int, line: int, record: list[str], problem: str) -> InputRo
                 break
     text = "" if problem else "\n".join(record) + "\n"
     return InputRow(number, line, name, text, "sdf", problem)
-
-
-def _molecule_from_block(text: str, where: str) -> Chem.Mol:
-    if "$RXN" in text:
-        raise InputError("the record is a reaction", where=where, expected="one molecule")
-    if "M  END" not in text:
-        raise InputError("the molecule is truncated (no 'M  END' line)", where=where, do="write it again")
-    text = text.replace("\0", " ")
-    with rdBase.BlockLogs():
-        try:
-            mol = Chem.MolFromMolBlock(text, removeHs=False)
-            problem = "" if mol else _why_unreadable(Chem.MolFromMolBlock(text, sanitize=False))
-        except (RuntimeError, ValueError) as error:
-            mol, problem = None, f" ({' '.join(str(error).split())[:200]})"
-        if mol is not None and mol.GetNumConformers() and mol.GetConformer().Is3D():
-            Chem.AssignStereochemistryFrom3D(mol)
-    if mol is None:
-        raise InputError(f"the molecule cannot be read{problem}", where=where,
-                         expected="an SDF record with elements, bonds and charges")  # fmt: skip
-    if mol.GetNumAtoms() == 0:
-        raise InputError("the molecule has no atoms", where=where)
-    return mol
-
-
-def _why_unreadable(raw: Chem.Mol | None) -> str:
-    if raw is None:
-        return " (syntax)"
-    with rdBase.BlockLogs():
-        problems = Chem.DetectChemistryProblems(raw)
-    return f" ({problems[0].Message()})" if problems else ""

@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from rdkit import Chem, rdBase
-from rdkit.Chem.EnumerateStereoisomers import (
-    EnumerateStereoisomers,
-    GetStereoisomerCount,
-    StereoEnumerationOptions,
-)
 
 from esr1md.errors import InputError
 from esr1md.ligand.protonation import PH, State, describe, has_ion, neutralised, percent, protonation_states
 from esr1md.ligand.salts import metal_atom, without_salt
+from esr1md.ligand.stereo import stereo_labels, stereoisomers
 from esr1md.ligand.tautomers import canonical_tautomer
 from esr1md.specs import Ligand
 
@@ -34,8 +30,6 @@ MAX_ISOMERS = 16
 #: ``dominant``: the state at pH 7.4, whatever was drawn; ``as written``: charges and tautomer stay;
 #: ``charges win``: as written if the molecule is drawn with a charge and no counter-ion, else dominant.
 Charges = Literal["dominant", "as written", "charges win"]
-
-_ISOMERS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -124,8 +118,8 @@ def prepare_compound(
     if not keep:
         mol, moved = canonical_tautomer(_neutral(name, mol, where))
         notes += [f"Canonical tautomer {Chem.MolToSmiles(mol)}."] if moved else []
-    isomers, possible = _isomers(name, mol, where, stereo, max_isomers)
-    labels = _labels(mol, isomers) if possible > 1 else [""]
+    isomers, possible = stereoisomers(name, mol, where, stereo, max_isomers)
+    labels = stereo_labels(mol, isomers) if possible > 1 else [""]
     if possible > 1:
         more = f", of which {len(isomers)} were made" if possible > len(isomers) else ""
         notes.append(f"Undefined stereochemistry: {possible} stereoisomers{more}.")
@@ -148,7 +142,7 @@ def ligands_from_smiles(name: str, smiles: str, *, where: str = "", drug_class: 
                         stereo: Literal["defined", "enumerate"] = "enumerate",
                         charges: Charges = "charges win") -> list[Ligand]:  # fmt: skip
     """Every stereoisomer of a user's SMILES as a ligand; raises as :func:`prepare_compound`."""
-    from esr1md.ligand.inputs import molecule_from_smiles
+    from esr1md.ligand.molecules import molecule_from_smiles
 
     name = checked_name(name, where)
     mol = molecule_from_smiles(name, smiles, where)
@@ -185,7 +179,8 @@ def ligands_from_sdf(path: Path | str, name: str | None = None, *, where: str = 
                      stereo: Literal["defined", "enumerate"] = "enumerate",
                      charges: Charges = "charges win") -> list[Ligand]:  # fmt: skip
     """Every stereoisomer of the one molecule of an SDF or MOL file; raises as :func:`ligand_from_sdf`."""
-    from esr1md.ligand.inputs import molecule_of, open_input
+    from esr1md.ligand.inputs import open_input
+    from esr1md.ligand.molecules import molecule_of
 
     path = Path(path).expanduser()
     place = f"{where}: {path}" if where else str(path)
@@ -245,44 +240,6 @@ def checked_name(name: str, where: str) -> str:
     return name
 
 
-def undefined_stereo(mol: Chem.Mol) -> list[str]:
-    """Stereocentres and double bonds that are possible but not set: ``atom 12 (S)``, ``bond 3=4 (C=C)``.
-
-    Nitrogen that inverts or exchanges its proton is not counted, nor a ring carbon that is a centre only
-    relative to such a nitrogen (the C3 of an azetidinium). A centre of an ``and`` or ``or`` group (enhanced
-    stereochemistry: a racemate, or one of two unknown) is open too.
-    """
-    mol = _without_exchanging_protons(mol)
-    relative = {
-        atom.GetIdx() for group in mol.GetStereoGroups()
-        if group.GetGroupType() != Chem.StereoGroupType.STEREO_ABSOLUTE for atom in group.GetAtoms()
-    }  # fmt: skip
-    found = []
-    for info in Chem.FindPotentialStereo(mol):
-        if info.type == Chem.StereoType.Atom_Tetrahedral:
-            atom = mol.GetAtomWithIdx(info.centeredOn)
-            if info.specified == Chem.StereoSpecified.Specified and info.centeredOn not in relative:
-                continue
-            if atom.GetSymbol() == "N" and atom.GetDegree() < 4:
-                continue
-            found.append(f"atom {info.centeredOn + 1} ({atom.GetSymbol()})")
-        elif info.type == Chem.StereoType.Bond_Double and info.specified != Chem.StereoSpecified.Specified:
-            bond = mol.GetBondWithIdx(info.centeredOn)
-            ends = [bond.GetBeginAtom(), bond.GetEndAtom()]
-            if not _exchanges(bond):
-                found.append("bond " + "=".join(str(end.GetIdx() + 1) for end in ends)
-                             + " (" + "=".join(end.GetSymbol() for end in ends) + ")")  # fmt: skip
-    return found
-
-
-def _exchanges(bond: Chem.Bond) -> bool:
-    """A double bond without isomers: an imine N-H, or linear (azide, isocyanate)."""
-    ends = [bond.GetBeginAtom(), bond.GetEndAtom()]
-    return any(end.GetSymbol() == "N" and end.GetTotalNumHs() for end in ends) or any(
-        end.GetHybridization() == Chem.HybridizationType.SP for end in ends
-    )
-
-
 def _check_kind(name: str, mol: Chem.Mol, where: str) -> None:
     """What is no single defined molecule, or no organic one, whatever its counter-ion."""
     for group in Chem.GetMolSubstanceGroups(mol):
@@ -294,6 +251,10 @@ def _check_kind(name: str, mol: Chem.Mol, where: str) -> None:
         if atom.GetAtomicNum() == 0 or atom.HasQuery():
             raise InputError(f"ligand '{name}': atom {number} is a dummy or query atom", where=where,
                              expected="a real element")  # fmt: skip
+    for bond in mol.GetBonds():
+        if bond.HasQuery():
+            ends = f"{bond.GetBeginAtomIdx() + 1}-{bond.GetEndAtomIdx() + 1}"
+            raise InputError(f"ligand '{name}': bond {ends} is a query bond", where=where, expected="a real bond")
     metal = metal_atom(mol)
     if metal is not None:
         raise InputError(f"ligand '{name}': atom {metal.GetIdx() + 1} is a metal ({metal.GetSymbol()})", where=where,
@@ -375,79 +336,3 @@ def _ligand(name: str, smiles: str, drug_class: str, notes: list[str]) -> Ligand
     with rdBase.BlockLogs():
         inchikey = Chem.MolToInchiKey(mol)
     return Ligand(name, smiles, inchikey, Chem.GetFormalCharge(mol), drug_class, " ".join(notes), "user")
-
-
-def _without_exchanging_protons(mol: Chem.Mol) -> Chem.Mol:
-    bare = Chem.RWMol(mol)
-    for atom in bare.GetAtoms():
-        if atom.GetSymbol() == "N" and atom.GetFormalCharge() == 1 and atom.GetTotalNumHs():
-            hydrogens = atom.GetTotalNumHs() - 1
-            atom.SetFormalCharge(0)
-            atom.SetNoImplicit(True)
-            atom.SetNumExplicitHs(hydrogens)
-            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
-    Chem.SanitizeMol(bare)
-    return bare.GetMol()
-
-
-def _isomers(name: str, mol: Chem.Mol, where: str, stereo: str, limit: int) -> tuple[list[Chem.Mol], int]:
-    """The stereoisomers to make, in the order of their SMILES, and how many there are."""
-    missing = undefined_stereo(mol)
-    if not missing:
-        return [mol], 1
-    options = StereoEnumerationOptions(onlyUnassigned=True, unique=True, maxIsomers=0)
-    found: dict[str, Chem.Mol] = {}
-    most = max(limit, _ISOMERS_SHOWN + 1) if stereo == "enumerate" else 64
-    with rdBase.BlockLogs():
-        bound = GetStereoisomerCount(mol, options)
-        for isomer in itertools.islice(EnumerateStereoisomers(mol, options=options), 8 * most):
-            smiles = _plain_isomer(isomer)
-            found.setdefault(smiles, Chem.MolFromSmiles(smiles))
-            if len(found) == most:
-                break
-    possible = len(found) if len(found) < most else max(len(found), bound)
-    if len(found) < 2:
-        return [mol], 1
-    ordered = sorted(found)
-    if stereo == "defined":
-        shown = " or ".join(ordered[:_ISOMERS_SHOWN])
-        more = f" or {possible - _ISOMERS_SHOWN} more" if possible > _ISOMERS_SHOWN else ""
-        raise InputError(f"ligand '{name}': undefined stereochemistry at {', '.join(missing)}", where=where,
-                         expected="one stereoisomer",
-                         do=f"choose {shown}{more}, or write 'stereo: enumerate' to take each as a ligand")  # fmt: skip
-    return [found[smiles] for smiles in ordered[:limit]], possible
-
-
-def _plain_isomer(isomer: Chem.Mol) -> str:
-    """Canonical SMILES without the marks on bonds that have no isomers."""
-    plain = Chem.RWMol(isomer)
-    plain.SetStereoGroups([])
-    for bond in plain.GetBonds():
-        if bond.GetBondType() == Chem.BondType.DOUBLE and _exchanges(bond):
-            bond.SetStereo(Chem.BondStereo.STEREONONE)
-    for atom in plain.GetAtoms():
-        if atom.GetSymbol() == "N" and atom.GetDegree() < 4:
-            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
-    return Chem.CanonSmiles(Chem.MolToSmiles(plain))
-
-
-def _labels(mol: Chem.Mol, isomers: list[Chem.Mol]) -> list[str]:
-    """``R``, ``S``, ``E``, ``2R,5S`` ...: the descriptors of what was open; numbered where they do not tell apart."""
-    from rdkit.Chem import rdCIPLabeler
-
-    found = []
-    for isomer in isomers:
-        isomer = Chem.Mol(isomer)
-        rdCIPLabeler.AssignCIPLabels(isomer)
-        order = isomer.GetSubstructMatch(mol) or range(isomer.GetNumAtoms())  # flat query: atoms as in the parent
-        place = {index: position for position, index in enumerate(order)}
-        marks = [(place.get(a.GetIdx(), 0), a.GetProp("_CIPCode")) for a in isomer.GetAtoms() if a.HasProp("_CIPCode")]
-        marks += [(min(place.get(b.GetBeginAtomIdx(), 0), place.get(b.GetEndAtomIdx(), 0)), b.GetProp("_CIPCode"))
-                  for b in isomer.GetBonds() if b.HasProp("_CIPCode")]  # fmt: skip
-        found.append(sorted(marks))
-    if len({len(marks) for marks in found}) == 1:
-        varying = [i for i in range(len(found[0])) if len({marks[i][1] for marks in found}) > 1]
-        labels = [",".join(marks[i][1] for i in varying) for marks in found]
-        if len(set(labels)) == len(labels) and all(labels):
-            return labels
-    return [f"isomer {number}" for number in range(1, len(isomers) + 1)]

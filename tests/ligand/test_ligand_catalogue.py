@@ -10,7 +10,8 @@ from rdkit import Chem
 
 from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_entries, catalogue_entry, catalogue_ligand, catalogue_ligands
-from esr1md.ligand.states import ELEMENTS, undefined_stereo
+from esr1md.ligand.states import ELEMENTS
+from esr1md.ligand.stereo import undefined_stereo
 
 NOT_SIMULATED = {"ZN-c5": "no public structure", "taragarestrant": "no public structure", "borestrant": "boron"}
 

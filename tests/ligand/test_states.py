@@ -282,6 +282,15 @@ def test_open_stereocentres_become_ligands_with_labels():
     assert [ligand.name for ligand in ligands_from_smiles("x", "C[C@H](F)Cl")] == ["x"]
 
 
+@pytest.mark.parametrize(("smiles", "isomers"), [
+    ("OC12CC3CC(CC(C3)C1)C2", 1),  # adamantan-1-ol
+    ("CN1C2CCC1CC(O)C2", 2),  # tropine and pseudotropine: the bridge can only be cis
+    ("C1CC2CCC1C2", 1),  # norbornane
+])
+def test_stereoisomers_that_a_bridge_forbids_are_not_made(smiles, isomers):
+    assert len(ligands_from_smiles("x", smiles)) == isomers
+
+
 def test_a_racemate_of_enhanced_stereochemistry_is_open():
     with pytest.raises(InputError, match="undefined stereochemistry"):
         ligand_from_smiles("x", "C[C@H](F)Cl |&1:1|")
