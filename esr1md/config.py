@@ -45,13 +45,19 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 class LigandChoice(Settings):
     """One ligand of a screen: a catalogued name, or the user's own compound by SMILES or SDF file.
 
-    ``drug_class`` is for the user's own; ``agonist`` decides the helix-12 state it starts in by default.
+    The rest is for the user's own. ``drug_class`` ``agonist`` decides the helix-12 state it starts in by default.
+    ``stereo`` says what an open stereocentre means: ``defined`` refuses it and names the choices, since a screen must
+    not silently simulate one of two; ``enumerate`` simulates every stereoisomer, as ``NAME (R)`` and ``NAME (S)``.
+    ``protonation: as written`` keeps charges and tautomer; by default a molecule drawn with a charge keeps it and a
+    neutral one is brought to its dominant state at pH 7.4.
     """
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     smiles: str | None = None
     sdf: ExistingFile | None = None
     drug_class: str = ""
+    stereo: Literal["defined", "enumerate"] = "defined"
+    protonation: Literal["dominant", "as written"] = "dominant"
 
     @model_validator(mode="before")
     @classmethod
@@ -67,6 +73,13 @@ class LigandChoice(Settings):
                 f"drug_class is given for '{self.name}', which has no smiles or sdf",
                 do="leave it out: the catalogue knows its class",
             )
+        for option in ("stereo", "protonation"):
+            if option in self.model_fields_set and self.catalogued:
+                raise problem(
+                    f"{option} is given for '{self.name}', which has no smiles or sdf",
+                    at=(option,),
+                    do="leave it out: the catalogue names one state, or give the structure as smiles",
+                )
         if self.name.lower() in (APO, ALL, "default"):
             raise problem(
                 f"a ligand cannot be called '{self.name}'",
@@ -254,8 +267,9 @@ class ScreenConfig(Settings):
             return self
         by_state = isinstance(self.reference_ligand, dict)
         references = self.reference_ligand if by_state else {None: self.reference_ligand}
+        several = tuple(f"{choice.name} (" for choice in self.ligands if choice.stereo == "enumerate")
         for state, name in references.items():
-            if name is not None and name not in known:
+            if name is not None and name not in known and not (several and name.startswith(several)):
                 at = ("reference_ligand", str(state)) if by_state else ("reference_ligand",)
                 raise problem(
                     f"reference_ligand '{name}' is not a ligand of this screen",

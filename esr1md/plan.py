@@ -260,23 +260,27 @@ def _ligands(config: ScreenConfig) -> list[tuple[str, Ligand]]:
     """The ligands with the names the user wrote; no compound twice under two names."""
     if config.ligands == ALL:
         return [(ligand.name, ligand) for ligand in catalogue_ligands()]
-    from esr1md.ligand.states import ligand_from_sdf, ligand_from_smiles
+    from esr1md.ligand.states import ligands_from_sdf, ligands_from_smiles
 
     found: dict[str, str] = {}
     ligands = []
     for index, choice in enumerate(config.ligands):
         with _at(config, "ligands", index):
+            charges = "as written" if choice.protonation == "as written" else "charges win"
+            options = {"drug_class": choice.drug_class, "stereo": choice.stereo, "charges": charges}
             if choice.sdf is not None:
-                ligand = ligand_from_sdf(choice.sdf, choice.name, drug_class=choice.drug_class)
+                chosen = ligands_from_sdf(choice.sdf, choice.name, **options)
             elif choice.smiles is not None:
-                ligand = ligand_from_smiles(choice.name, choice.smiles, drug_class=choice.drug_class)
+                chosen = ligands_from_smiles(choice.name, choice.smiles, **options)
             else:
-                ligand = catalogue_ligand(choice.name)
-            same = found.get(ligand.name) or found.get(ligand.inchikey)
-            if same is not None:
-                raise InputError(f"'{choice.name}' is the same ligand as '{same}'", do="remove one of them")
-        found[ligand.name] = found[ligand.inchikey] = choice.name
-        ligands.append((choice.name, ligand))
+                chosen = [catalogue_ligand(choice.name)]
+            for ligand in chosen:
+                same = found.get(ligand.name) or found.get(ligand.inchikey)
+                if same is not None:
+                    raise InputError(f"'{choice.name}' is the same ligand as '{same}'", do="remove one of them")
+        for ligand in chosen:
+            found[ligand.name] = found[ligand.inchikey] = choice.name
+            ligands.append((choice.name, ligand))
     return ligands
 
 
@@ -313,6 +317,13 @@ def _references(config: ScreenConfig, ligands: list[tuple[str, Ligand]], cells: 
         if written is None:
             continue
         ligand = names.get(written) or by_name.get(written)
+        isomers = [each.name for name, each in ligands if name == written]
+        if len(isomers) > 1:
+            with _at(config, "reference_ligand"):
+                raise InputError(
+                    f"reference_ligand '{written}' is {len(isomers)} stereoisomers",
+                    expected=f"one of {', '.join(isomers)}",
+                )
         if ligand is None:
             with _at(config, "reference_ligand"):
                 raise InputError(
