@@ -94,6 +94,7 @@ def prepare(
     max_stereoisomers: Annotated[
         int, typer.Option(min=1, max=1024, help="Stereoisomers that are made of one compound at most.")
     ] = 16,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what an earlier run could not prepare.")] = False,
     smiles_column: Annotated[str | None, typer.Option(help="Column of a CSV, if it is not called 'smiles'.")] = None,
     name_column: Annotated[str | None, typer.Option(help="Column of a CSV, if not called 'name' or 'id'.")] = None,
     json: JsonOption = False,
@@ -131,7 +132,7 @@ def prepare(
         )
         with _shown() as report:
             summary = prepare_library(
-                source, out, settings, limit=limit, workers=workers or os.cpu_count() or 1,
+                source, out, settings, limit=limit, workers=workers or os.cpu_count() or 1, retry=retry,
                 smiles_column=smiles_column, name_column=name_column, report=report,
             )  # fmt: skip
         if json:

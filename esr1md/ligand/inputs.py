@@ -130,7 +130,8 @@ def _written_smiles(text: str, path: Path) -> InputFile:
     with rdBase.BlockLogs():
         if ">" not in text and Chem.MolFromSmiles(parts[0], sanitize=False) is None:
             raise InputError(f"'{clean_name(text)}' is neither a file nor a SMILES", expected=_FORMATS)
-    return InputFile("SMILES", "smiles", iter([_smiles_row(1, 1, text)]), None, 0)
+    row = _smiles_row(1, 1, text if len(parts) > 1 else f"{text} ligand")
+    return InputFile("SMILES", "smiles", iter([row]), None, 0)
 
 
 def _kind(path: Path, head: bytes) -> Kind:

@@ -33,6 +33,10 @@ from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
 CHUNK, ROW_LIMIT_S = 8, 120.0
 
 
+class StoreProblem(InputError):
+    """The store cannot be written to, or its disk is full: no fault of the row, so everything stops."""
+
+
 @dataclass(frozen=True)
 class LibrarySettings:
     """How a library is prepared; a folder holds one library, prepared one way.
@@ -90,6 +94,7 @@ def prepare_library(
     *,
     limit: int | None = None,
     workers: int = 1,
+    retry: bool = False,
     smiles_column: str | None = None,
     name_column: str | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -106,6 +111,8 @@ def prepare_library(
         Only the first rows of the file.
     workers
         Processes.
+    retry
+        Try rows again that an earlier call recorded as failed.
     report
         Called about twice a second.
 
@@ -128,6 +135,8 @@ def prepare_library(
         with closing(open_journal(out)) as journal, only_run(out):
             columns = {"smiles_column": smiles_column, "name_column": name_column}
             check_same(journal, out, {"source": _fingerprint(source, rows), **columns, **dataclasses.asdict(settings)})
+            if retry:
+                journal.execute("delete from rows where failure is not null")
             progress = _run(journal, rows, out, settings, limit, workers, report)
             if not progress.done:
                 raise InputError("the file holds no molecule", where=rows.label)
@@ -151,6 +160,8 @@ def _prepare_row(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
     faulthandler.dump_traceback_later(ROW_LIMIT_S, exit=True)
     try:
         entry = _prepared(row, settings)
+    except StoreProblem:
+        raise
     except (InputError, StageError) as error:
         entry = {"failure": error.cause if isinstance(error, StageError) else _reason(error, row)}
     except Exception as error:  # one bad row never stops the rest; the record says what it was
@@ -218,9 +229,12 @@ def _built(ligand: Ligand, settings: LibrarySettings) -> dict[str, Any]:
 
         # the identity a screen's replica gives them, so that a screen in this store finds them there
         identity = parameters_identity(ReplicaSpec(Cell(WILD_TYPE, ligand, HelixState.ANTAGONIST), 1, {}, ""))
-        folder = Store(Path(settings.parameters)).produce(
-            "parameters", digest_of(identity), lambda folder: parametrise(ligand, folder), spec=identity
-        )
+        try:
+            folder = Store(Path(settings.parameters)).produce(
+                "parameters", digest_of(identity), lambda folder: parametrise(ligand, folder), spec=identity
+            )
+        except InputError as error:
+            raise StoreProblem(error.what, where=error.where, expected=error.expected, do=error.do) from error
         made = LigandParameters.from_folder(folder)
         return {"parameters": folder.name, "warnings": " ".join(made.warnings), "sdf": _block(made.molecule())}
     from esr1md.ligand.parameters import ligand_molecule
@@ -257,32 +271,34 @@ def _run(journal: sqlite3.Connection, rows: InputFile, out: Path, settings: Libr
             thread.start()
         left = len(threads)
         broken: BaseException | None = None
-        while left:
-            try:
-                answer = answers.get(timeout=0.5)
-            except queue.Empty:
-                answer = []
-            if answer is None:
-                left -= 1
-            elif isinstance(answer, BaseException):
-                broken = broken or answer
-            else:
-                for entry in answer:
-                    keep(journal, entry)
-                    progress.done += 1
-                    progress.failed += "failure" in entry
-                    progress.ligands += len(entry.get("ligands", ()))
-            now = time.monotonic()
-            if now - saved > 1.0 or not left:
-                journal.commit()
-                saved = now
-            progress.seconds, progress.fraction = now - start, rows.fraction
-            if progress.done == progress.earlier:
-                progress._begun_at = progress.fraction
-            if now - said > 0.5 or not left:
-                report(progress)
-                said = now
-    journal.commit()
+        try:
+            while left:
+                try:
+                    answer = answers.get(timeout=0.5)
+                except queue.Empty:
+                    answer = []
+                if answer is None:
+                    left -= 1
+                elif isinstance(answer, BaseException):
+                    broken = broken or answer
+                else:
+                    for entry in answer:
+                        keep(journal, entry)
+                        progress.done += 1
+                        progress.failed += "failure" in entry
+                        progress.ligands += len(entry.get("ligands", ()))
+                now = time.monotonic()
+                if now - saved > 1.0 or not left:
+                    journal.commit()
+                    saved = now
+                progress.seconds, progress.fraction = now - start, rows.fraction
+                if progress.done == progress.earlier:
+                    progress._begun_at = progress.fraction
+                if now - said > 0.5 or not left:
+                    report(progress)
+                    said = now
+        finally:
+            journal.commit()  # also when it is interrupted: what has finished is kept
     if broken is not None:
         raise broken
     _tidy(out / "logs")

@@ -11,6 +11,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def only_run(out: Path) -> Iterator[None]:
 
 def check_same(journal: sqlite3.Connection, out: Path, asked: dict[str, Any]) -> None:
     """A folder is one library prepared one way; the first run writes what and how, later ones must agree."""
-    asked = {**asked, "versions": numeric_versions()}
+    asked = {**asked, "versions": {**numeric_versions(), "dimorphite-dl": version("dimorphite-dl")}}
     stored = dict(journal.execute("select key, value from about"))
     for key, value in asked.items():
         text = json.dumps(value, sort_keys=True)

@@ -169,6 +169,9 @@ def test_a_row_that_ends_its_process_costs_only_itself(tmp_path, monkeypatch):
     assert (summary["rows"], summary["failed"]) == (4, 1)
     (failure,) = table(out / "failures.csv")
     assert failure["name"] == "x" and "SIGSEGV" in failure["reason"]
+    monkeypatch.undo()
+    again = prepare_library(source, out, FLAT, retry=True)
+    assert (again["failed"], again["done_before"]) == (0, 3)
 
 
 @pytest.mark.slow
@@ -216,6 +219,15 @@ def test_parameters_go_where_a_screen_finds_them(tmp_path):
     assert Store(store).find("parameters", row["parameters"]) is not None
     (mol,) = Chem.SDMolSupplier(str(tmp_path / "out" / "ligands.sdf"), removeHs=False)
     assert mol.GetNumAtoms() == 22 and mol.GetConformer().Is3D()
+
+
+def test_a_store_that_cannot_be_written_to_is_no_fault_of_the_rows(tmp_path):
+    source, store = tmp_path / "a.smi", tmp_path / "store"
+    source.write_text("CCO\nCCN\n")
+    store.write_text("a file, not a folder")
+    with pytest.raises(InputError, match="store"):
+        prepare_library(source, tmp_path / "out", LibrarySettings(parameters=str(store)))
+    assert journal_rows(tmp_path / "out") == []
 
 
 def test_progress_says_how_much_is_left():
