@@ -37,7 +37,8 @@ def build(
                      "state, or the one the structure is in."),
     ] = None,
     start: Annotated[
-        str, typer.Option("--from", metavar="BUNDLED|PDBID|FILE", help="What to build from.")
+        str, typer.Option("--from", metavar="BUNDLED|PDBID|FILE", help="What to build from: bundled, a bundled "
+                          "alternative (antagonist-1XPC, agonist-5WGD), an entry or a file.")
     ] = "bundled",
     ph: Annotated[float, typer.Option("--ph", min=0, max=14, help="pH of the protonation states (PROPKA).")] = 7.4,
     ligand: Annotated[
@@ -187,10 +188,10 @@ def _regenerate(folder: Path, out: Path, waiting: Any) -> list[dict[str, Any]]:
     waiting.update("computing the bundled models from their crystals ...")
     document = regenerate_models(folder, out)
     return [
-        {"name": state, "folder": str(out / "models"), "variant": "WT", "state": state,
+        {"name": name, "folder": str(out / "models"), "variant": "WT", "state": entry["state"],
          "source": f"{entry['entry']} chain {entry['chain']}", "sha256": entry["sha256"],
          "quality": {key: value for key, value in entry["quality"].items() if key != "details"}, "seconds": None}
-        for state, entry in document["models"].items()
+        for name, entry in document["models"].items()
     ]  # fmt: skip
 
 

@@ -135,12 +135,13 @@ def _structure(text: str, info: ValidationInfo) -> str:
     try:
         return str(_existing_file(Path(text), info))
     except PydanticCustomError as error:
-        if _PDB_ID.fullmatch(text.strip()):
+        if _PDB_ID.fullmatch(text.strip()) or (data_path("structures") / "models" / f"{text}.pdb").is_file():
             return text.strip()
-        raise problem(f"no file '{text}'", expected="a structure file that exists, or a PDB id such as 5WGD") from error
+        raise problem(f"no file '{text}'", expected="a structure file that exists, a PDB id such as 5WGD, or a bundled "
+                      "model by name") from error  # fmt: skip
 
 
-#: A structure file as :data:`ExistingFile` finds it, absolute; or a PDB id, which is looked up when it is needed.
+#: A structure file as :data:`ExistingFile` finds it, absolute; or a PDB id or a bundled model's name.
 Structure = Annotated[str, AfterValidator(_structure)]
 
 Model = TypeVar("Model", bound=Settings)

@@ -46,27 +46,60 @@ from esr1md.receptor.surroundings import (
 )
 from esr1md.specs import WILD_TYPE, HelixState, Mutation, Variant, file_digest
 
-#: The crystal structure behind each bundled model: file, entry, chain, resolution (angstrom, where the
-#: file tells) and why.
+
+@dataclass(frozen=True)
+class Bundled:
+    """The crystal structure behind a bundled model.
+
+    Attributes
+    ----------
+    state
+        Where its helix 12 is.
+    file, entry, chain
+        File it is made from, PDB id and chain.
+    resolution
+        Angstrom; ``None`` where the file does not tell.
+    reason
+        Why it was chosen.
+    """
+
+    state: HelixState
+    file: str
+    entry: str
+    chain: str
+    resolution: float | None
+    reason: str
+
+
+#: Bundled models by name: the one of each state under the state's name, alternatives under STATE-ENTRY.
 BUNDLED = {
-    HelixState.ANTAGONIST: (
-        "3ERT.pdb", "3ERT", "A", 1.9,
+    "antagonist": Bundled(
+        HelixState.ANTAGONIST, "3ERT.pdb", "3ERT", "A", 1.9,
         "wild type with 4-hydroxytamoxifen; every residue of 306-551 has a backbone",
     ),
-    HelixState.AGONIST: (
-        "1QKU.pdb", "1QKU", "A", 3.2,
+    "agonist": Bundled(
+        HelixState.AGONIST, "1QKU.pdb", "1QKU", "A", 3.2,
         "wild type with estradiol and the only agonist entry at hand without a gap; 5WGD (1.8 A) has serine "
         "at 537, which shifts helix 12 by 1.3 A, and lacks 461-472",
     ),
-    HelixState.DISPLACED: (
-        "litpcba/6B0F_ant_protein.pdb", "6B0F", "A", None,
+    "displaced": Bundled(
+        HelixState.DISPLACED, "litpcba/6B0F_ant_protein.pdb", "6B0F", "A", None,
         "the only structure at hand whose helix 12 is seen in neither place (with the degrader LSZ102); 5T92, its "
         "like, shows no helix 12 at all, so that all of 526-550 would be a guess",
+    ),
+    "antagonist-1XPC": Bundled(
+        HelixState.ANTAGONIST, "1XPC.pdb", "1XPC", "A", 1.6,
+        "wild type with a benzoxathiin SERM, the sharpest antagonist entry at hand; complete from 307 to 551",
+    ),
+    "agonist-5WGD": Bundled(
+        HelixState.AGONIST, "5WGD.cif", "5WGD", "A", 1.8,
+        "with estradiol, the sharpest agonist entry at hand; its serine 537 is reverted, its "
+        "helix 12 lies 1.3 A from 1QKU's, and 461-472 are modelled",
     ),
 }  # fmt: skip
 
 #: Models made of crystals that show every residue, from which others take what theirs do not show.
-DONORS = (HelixState.AGONIST, HelixState.ANTAGONIST)
+DONORS = (str(HelixState.AGONIST), str(HelixState.ANTAGONIST))
 
 
 @dataclass(frozen=True)
@@ -131,9 +164,9 @@ def source_digest(state: HelixState, source: Path | None = None) -> str:
     Raises
     ------
     InputError
-        If there is no such file or no bundled model of the state.
+        If there is no such file.
     """
-    path = source if source is not None else _bundled(state)
+    path = source if source is not None else bundled_model(state)
     if not path.is_file():
         raise InputError("no such structure file", where=str(path), do="check the path")
     return file_digest(path)
@@ -162,8 +195,8 @@ def build_receptor(
     folder
         Where to write; created if absent.
     source
-        A user's PDB or mmCIF file to build from instead of the bundled model. Residues in which it differs
-        from P03372 are changed to the variant's.
+        A user's PDB or mmCIF file to build from instead of the bundled model, or :func:`bundled_model` of an
+        alternative (:data:`BUNDLED`). Residues in which it differs from P03372 are changed to the variant's.
     ph
         Solvent pH of the protonation states.
     ligand
@@ -182,19 +215,19 @@ def build_receptor(
     """
     check_buildable(variant)
     digest = source_digest(state, source)
-    if source is None:
-        path = _bundled(state)
-        entry, chain = BUNDLED[state][1:3]
-        described = f"bundled {state} model ({entry} chain {chain})"
-        text, steps = path.read_text(encoding="utf-8"), [f"start from the {described}"]
+    name = bundled_name(state, source)
+    if name:
+        start = BUNDLED[name]
+        described = f"bundled {name} model ({start.entry} chain {start.chain})"
+        text, steps = bundled_model(name).read_text(encoding="utf-8"), [f"start from the {described}"]
         if variant != WILD_TYPE:
-            model = mutate(load_model(text, steps), variant.mutations, _bundled_chain(state))
+            model = mutate(load_model(text, steps), variant.mutations, _bundled_chain(name))
             text, steps = model.pdb_text(), model.steps
     else:
         described = f"file {source.name}"
         model = _build_from_file(variant, state, source)
         text, steps = model.pdb_text(), model.steps
-    around = bundled_surroundings(state, ligand) if source is None else file_surroundings(source, ligand)
+    around = bundled_surroundings(name, ligand) if name else file_surroundings(source, ligand)
     if ph != PH or ligand is not None:
         text, steps = reprotonated(text, steps, around, ph)
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +240,7 @@ def build_receptor(
         steps.append(f"accepted although {'; '.join(quality['problems'])}: {accept_quality}")
     elif quality["problems"]:
         reason = "; ".join(quality["problems"])
-        if source is None:
+        if name:
             raise StageError("receptor", f"the {variant} {state} model is bad: {reason}", where=str(pdb))
         for name in ("receptor.pdb", "quality.json"):
             (folder / name).unlink()
@@ -255,17 +288,15 @@ def check_buildable(variant: Variant) -> None:
             )  # fmt: skip
 
 
-def _bundled(state: HelixState) -> Path:
-    if state not in BUNDLED:
-        raise InputError(
-            f"there is no bundled model of the {state} state", expected=" or ".join(BUNDLED),
-            do="give a structure file to start from",
-        )  # fmt: skip
-    return bundled_model(state)
+def bundled_name(state: HelixState, source: Path | None) -> str:
+    """Which bundled model a build starts from; empty for a user's file."""
+    if source is None:
+        return str(state)
+    return next((name for name in BUNDLED if source == bundled_model(name)), "")
 
 
-def _bundled_chain(state: HelixState) -> gemmi.Chain:
-    return gemmi.read_structure(str(bundled_model(state)))[0][0].clone()
+def _bundled_chain(name: str) -> gemmi.Chain:
+    return gemmi.read_structure(str(bundled_model(name)))[0][0].clone()
 
 
 def _build_from_file(variant: Variant, state: HelixState, path: Path) -> Model:
@@ -280,7 +311,7 @@ def _build_from_file(variant: Variant, state: HelixState, path: Path) -> Model:
     placed = moved(source, rotation, translation)
     step = f"superposed on the antagonist model's core ({rmsd:.2f} A)"
     placed = dataclasses.replace(placed, steps=(*placed.steps, step))
-    donors = {str(bundled): _bundled_chain(bundled) for bundled in DONORS}
+    donors = {name: _bundled_chain(name) for name in DONORS}
     try:
         model = prepare_chain(placed, donors)
         present = {int(r.id): ONE_LETTER[r.name] for r in model.topology.residues() if r.name in ONE_LETTER}
@@ -332,7 +363,7 @@ def _check_sequence(pdb: Path, variant: Variant) -> None:
             raise StageError("receptor", f"residue {number} should be there or is too much", where=str(pdb))
 
 
-def regenerate_models(pdb_folder: Path, out: Path, states: Collection[HelixState] = tuple(BUNDLED)) -> dict[str, Any]:
+def regenerate_models(pdb_folder: Path, out: Path, names: Collection[str] = tuple(BUNDLED)) -> dict[str, Any]:
     """Compute bundled models again from the crystal structures and write them with their provenance.
 
     What a crystal does not show comes from the bundled models as they are, not as they are computed now: processors
@@ -343,10 +374,10 @@ def regenerate_models(pdb_folder: Path, out: Path, states: Collection[HelixState
     Parameters
     ----------
     pdb_folder
-        Folder with ``3ERT.pdb`` and ``1QKU.pdb`` as the wwPDB distributes them, and LIT-PCBA's copy of 6B0F.
+        Folder with the entries of :data:`BUNDLED` as the wwPDB distributes them, and LIT-PCBA's copy of 6B0F.
     out
-        Receives ``models/STATE.pdb`` for every state and ``receptors.yaml``.
-    states
+        Receives ``models/NAME.pdb`` for every model and ``receptors.yaml``.
+    names
         Which models to compute; the others are copied from the bundled ones.
 
     Returns
@@ -364,15 +395,15 @@ def regenerate_models(pdb_folder: Path, out: Path, states: Collection[HelixState
     (out / "models").mkdir(parents=True, exist_ok=True)
     entries: dict[str, Any] = {}
     donors: dict[str, gemmi.Chain] = {}
-    for state in BUNDLED:
-        pdb = out / "models" / f"{state}.pdb"
-        if state in states:
-            entries[str(state)] = _regenerated(state, pdb_folder, frame, donors, pdb)
+    for name, start in BUNDLED.items():
+        pdb = out / "models" / f"{name}.pdb"
+        if name in names:
+            entries[name] = _regenerated(start, pdb_folder, frame, donors, pdb)
         else:
-            pdb.write_bytes(bundled_model(state).read_bytes())
-            entries[str(state)] = {**bundled[str(state)], "quality": _assessed(pdb, state)}
-        if state in DONORS:
-            donors[str(state)] = _bundled_chain(state)
+            pdb.write_bytes(bundled_model(name).read_bytes())
+            entries[name] = {**bundled[name], "state": str(start.state), "quality": _assessed(pdb, start.state)}
+        if name in DONORS:
+            donors[name] = _bundled_chain(name)
     document = {
         "about": "Models of the ER-alpha ligand-binding domain prepared from wwPDB entries (CC0 1.0).",
         "made_by": "python -m esr1md.receptor.build --from PDB_FOLDER --out structures",
@@ -388,11 +419,10 @@ def regenerate_models(pdb_folder: Path, out: Path, states: Collection[HelixState
 
 
 def _regenerated(
-    state: HelixState, pdb_folder: Path, frame: dict[int, np.ndarray], donors: dict[str, gemmi.Chain], pdb: Path
+    start: Bundled, pdb_folder: Path, frame: dict[int, np.ndarray], donors: dict[str, gemmi.Chain], pdb: Path
 ) -> dict[str, Any]:
     """Compute one bundled model, write it to ``pdb`` and return its entry of ``receptors.yaml``."""
-    file, entry, chain, resolution, reason = BUNDLED[state]
-    source = read_source(pdb_folder / file, chain)
+    source = read_source(pdb_folder / start.file, start.chain)
     rotation, translation, _ = superpose_core(alpha_carbons(source.chain), frame)
     source = moved(source, rotation, translation)
     model = prepare_chain(source, donors, whole=bool(donors))
@@ -401,19 +431,20 @@ def _regenerated(
         model = mutate(model, reverted, donors[HelixState.AGONIST])
     model, rmsd = _settled(model, frame)
     pdb.write_text(model.pdb_text(), encoding="utf-8")
-    water, _ = place_water(gemmi.read_structure(str(pdb))[0][0], chain_surroundings(source, entry))
-    quality = _assessed(pdb, state)
+    water, _ = place_water(gemmi.read_structure(str(pdb))[0][0], chain_surroundings(source, start.entry))
+    quality = _assessed(pdb, start.state)
     if quality["problems"]:
-        raise StageError("receptor", f"{state} model: {'; '.join(quality['problems'])}", where=str(pdb))
+        raise StageError("receptor", f"{pdb.stem} model: {'; '.join(quality['problems'])}", where=str(pdb))
     return {
-        "file": f"models/{state}.pdb",
+        "file": f"models/{pdb.name}",
+        "state": str(start.state),
         "sha256": file_digest(pdb),
-        "entry": entry,
-        "chain": chain,
-        "resolution_angstrom": resolution,
-        "chosen_because": reason,
-        "source_file": file,
-        "source_sha256": file_digest(pdb_folder / file),
+        "entry": start.entry,
+        "chain": start.chain,
+        "resolution_angstrom": start.resolution,
+        "chosen_because": start.reason,
+        "source_file": start.file,
+        "source_sha256": file_digest(pdb_folder / start.file),
         "conserved_water_angstrom": list(water) if water and source.conserved_water else None,
         "core_rmsd_to_frame_angstrom": round(rmsd, 2),
         "steps": [*model.steps, f"core superposed on 3ERT chain A ({rmsd:.2f} A)"],
@@ -436,16 +467,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m esr1md.receptor.build", description=__doc__)
     parser.add_argument("--from", dest="pdb_folder", type=Path, required=True, help="folder with PDB entries")
     parser.add_argument("--out", type=Path, required=True, help="folder for receptors.yaml and models/")
-    parser.add_argument("--state", dest="states", action="append", choices=[str(s) for s in BUNDLED],
+    parser.add_argument("--model", dest="names", action="append", choices=list(BUNDLED),
                         help="compute only this model (may be repeated), copy the others")  # fmt: skip
     options = parser.parse_args(arguments)
     try:
-        document = regenerate_models(options.pdb_folder, options.out, options.states or tuple(BUNDLED))
+        document = regenerate_models(options.pdb_folder, options.out, options.names or tuple(BUNDLED))
     except Esr1mdError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    for state, entry in document["models"].items():
-        print(f"{state}: {entry['file']} from {entry['entry']} chain {entry['chain']}, {entry['sha256']}")
+    for name, entry in document["models"].items():
+        print(f"{name}: {entry['file']} from {entry['entry']} chain {entry['chain']}, {entry['sha256']}")
     return 0
 
 

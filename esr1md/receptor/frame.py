@@ -40,9 +40,9 @@ POCKET_RESIDUES = (
 _MINIMUM_CORE = 100
 
 
-def bundled_model(state: str) -> Path:
-    """Path of the bundled model of a helix-12 state (``agonist``, ``antagonist`` or ``displaced``)."""
-    return data_path("structures") / "models" / f"{state}.pdb"
+def bundled_model(name: str) -> Path:
+    """Path of a bundled model: of a helix-12 state (``agonist``), or an alternative by name (``agonist-5WGD``)."""
+    return data_path("structures") / "models" / f"{name}.pdb"
 
 
 def alpha_carbons(chain: gemmi.Chain) -> dict[int, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import gemmi
@@ -14,12 +15,14 @@ from esr1md.receptor.gaps import extend, fill_gaps
 from esr1md.receptor.protonation import add_hydrogens, choose_states, unusual
 from esr1md.receptor.relax import build_system, cpu_platform, minimise, overlapping, soft_system
 from esr1md.receptor.sidechain import replace_residue, rotamers, templates
-from esr1md.receptor.source import SourceChain
+from esr1md.receptor.source import Molecule, SourceChain
 
 #: Residues every bundled model has; caps are ACE 305 and NME 551.
 MODEL_FIRST, MODEL_LAST = 306, 550
 
 PH = 7.4
+
+CAPS = ("ACE", "NME")
 
 #: PDB records left out of a model: dates, bonds that follow from the names, a crystal cell it is not in.
 _NOT_KEPT = ("REMARK", "CONECT", "CRYST1")
@@ -87,11 +90,33 @@ def prepare_chain(source: SourceChain, donors: dict[str, gemmi.Chain] | None = N
     chain, modelled = filled.chain, filled.modelled
     steps += filled.steps
     rebuilt = {n for n in source.incomplete if MODEL_FIRST <= n <= MODEL_LAST} | filled.side_chains
-    _cap(chain)
+    cap(chain)
     steps.append(f"residues {chain[1].seqid.num}-{chain[-2].seqid.num}, capped with ACE and NME")
 
+    model = complete([chain], source.pocket_ligand, steps)
+    if rebuilt:
+        model = _replace_side_chains(model, rebuilt, modelled)
+    pocket = _lining(source) - rebuilt
+    if pocket:
+        model.steps.append(f"{len(pocket)} residues around the crystal ligand held in place")
+    return relax_model(model, loose=modelled, rebuilt=rebuilt, pocket=pocket)
+
+
+def complete(chains: list[gemmi.Chain], ligand: Molecule | None, steps: list[str]) -> Model:
+    """Add missing side-chain atoms and every hydrogen to capped chains; other heavy atoms stay where they are.
+
+    Parameters
+    ----------
+    chains
+        Heavy atoms, P03372 numbers, each chain without a gap and capped.
+    ligand
+        The molecule in the pocket, whose hydrogen bonds decide protonation.
+    steps
+        What was done before; the model's go on from there.
+    """
+    steps = list(steps)
     with cpu_platform() as platform:
-        fixer = PDBFixer(pdbfile=io.StringIO(chain_pdb(chain)), platform=platform)
+        fixer = PDBFixer(pdbfile=io.StringIO(chain_pdb(*chains)), platform=platform)
         fixer.missingResidues = {}
         fixer.findMissingAtoms()
         fixer.missingTerminals = {}
@@ -99,20 +124,18 @@ def prepare_chain(source: SourceChain, donors: dict[str, gemmi.Chain] | None = N
             built = ", ".join(f"{residue.name}{residue.id}" for residue in fixer.missingAtoms)
             fixer.addMissingAtoms(seed=1)
             steps.append(f"missing side-chain atoms built with PDBFixer: {built}")
-    complete = Model(fixer.topology, np.array(fixer.positions.value_in_unit(unit.nanometer)), [])
-    ligand = source.pocket_ligand
-    sites = choose_states(gemmi.read_pdb_string(complete.pdb_text())[0][0], ligand.atoms if ligand else (), PH)
+    heavy = Model(fixer.topology, np.array(fixer.positions.value_in_unit(unit.nanometer)), [])
+    whole = gemmi.Chain("A")
+    for part in gemmi.read_pdb_string(heavy.pdb_text())[0]:
+        for residue in part:
+            if len(chains) == 1 or residue.name not in CAPS:  # caps at a gap may share a residue's number
+                whole.add_residue(residue)
+    sites = choose_states(whole, ligand.atoms if ligand else (), PH)
     steps.append(f"hydrogens at pH {PH} by PROPKA with {ligand.name if ligand else 'no ligand'}")
     steps += unusual(sites)
     modeller = add_hydrogens(fixer.topology, fixer.positions, sites, PH)
     positions = np.array(modeller.getPositions().value_in_unit(unit.nanometer))
-    model = Model(modeller.topology, _place_methine_hydrogens(modeller.topology, positions), steps)
-    if rebuilt:
-        model = _replace_side_chains(model, rebuilt, modelled)
-    pocket = _lining(source) - rebuilt
-    if pocket:
-        model.steps.append(f"{len(pocket)} residues around the crystal ligand held in place")
-    return relax_model(model, loose=modelled, rebuilt=rebuilt, pocket=pocket)
+    return Model(modeller.topology, _place_methine_hydrogens(modeller.topology, positions), steps)
 
 
 def _place_methine_hydrogens(topology: app.Topology, positions: np.ndarray) -> np.ndarray:
@@ -190,7 +213,7 @@ def relax_model(
         springs = np.zeros(len(positions))
         for atom in model.topology.atoms():
             number = int(atom.residue.id)
-            if atom.element.symbol == "H" or number in loose or atom.residue.name in ("ACE", "NME"):
+            if atom.element.symbol == "H" or number in loose or atom.residue.name in CAPS:
                 continue
             if atom.name in ("N", "CA", "C", "O", "CB"):
                 springs[atom.index] = backbone
@@ -229,11 +252,12 @@ def _handedness(topology: app.Topology, numbers: set[int]) -> np.ndarray:
     return np.array(torsions, dtype=int).reshape(-1, 4)
 
 
-def chain_pdb(chain: gemmi.Chain) -> str:
-    """PDB text of one chain."""
+def chain_pdb(*chains: gemmi.Chain) -> str:
+    """PDB text of chains."""
     structure = gemmi.Structure()
     structure.add_model(gemmi.Model(1))
-    structure[0].add_chain(chain)
+    for chain in chains:
+        structure[0].add_chain(chain)
     structure.setup_entities()
     options = gemmi.PdbWriteOptions(minimal=True)
     return structure.make_pdb_string(options)
@@ -249,9 +273,9 @@ def _place(a: np.ndarray, b: np.ndarray, c: np.ndarray, bond: float, angle: floa
     return c + bond * (-np.cos(angle) * forward + np.sin(angle) * (np.cos(torsion) * third + np.sin(torsion) * normal))
 
 
-def _cap(chain: gemmi.Chain) -> None:
-    """Add ACE before and NME after the chain, in trans, where they touch the fewest atoms."""
-    everything = np.array([atom.pos.tolist() for residue in chain for atom in residue])
+def cap(chain: gemmi.Chain, others: Iterable[gemmi.Chain] = ()) -> None:
+    """Add ACE before and NME after the chain, in trans, where they touch the fewest atoms of it and of ``others``."""
+    everything = np.array([atom.pos.tolist() for part in (chain, *others) for residue in part for atom in residue])
     first, last = chain[0].seqid.num, chain[len(chain) - 1].seqid.num
     start = {name: np.array(chain[0][name][0].pos.tolist()) for name in ("N", "CA", "C")}
     end = {name: np.array(chain[len(chain) - 1][name][0].pos.tolist()) for name in ("CA", "C", "O")}

@@ -99,7 +99,7 @@ class Outcome:
 
 
 def find_start(text: str) -> Start:
-    """``bundled``, the path of a structure file, or a PDB id.
+    """``bundled``, a bundled model by name (``agonist-5WGD``), the path of a structure file, or a PDB id.
 
     What exists as a file is a file; a PDB id is fetched (:mod:`esr1md.receptor.fetch`).
 
@@ -110,6 +110,9 @@ def find_start(text: str) -> Start:
     """
     if text.strip().lower() == BUNDLED_START:
         return Start(BUNDLED_START)
+    if text in BUNDLED:
+        path = bundled_model(text)
+        return Start(text, path, "", (f"bundled {text} model",), read_source(path))
     path, steps, entry = Path(text).expanduser(), (), ""
     try:
         is_there = os.path.lexists(path)
@@ -120,8 +123,9 @@ def find_start(text: str) -> Start:
         path, steps, entry = found.path, found.steps, found.name
     elif not is_there and os.sep not in text and "." not in text:
         raise InputError(
-            f"'{text}' is neither a file nor a PDB id", expected="bundled, a PDB id such as 5WGD, or a structure file",
-            do=did_you_mean(text, (BUNDLED_START,)) or "check the path",
+            f"'{text}' is neither a file nor a PDB id",
+            expected=f"{BUNDLED_START}, {', '.join(BUNDLED)}, a PDB id such as 5WGD, or a structure file",
+            do=did_you_mean(text, (BUNDLED_START, *BUNDLED)) or "check the path",
         )  # fmt: skip
     return Start(text, path, entry, steps, read_source(path))
 
@@ -159,7 +163,7 @@ def chosen_states(names: list[str], start: Start) -> tuple[HelixState, ...]:
                 )
         return tuple(dict.fromkeys(HelixState(name.strip().lower()) for name in names))
     if start.chain is None:
-        return tuple(HelixState(state) for state in BUNDLED if bundled_model(state).is_file())
+        return tuple(HelixState)
     state = helix12_state(alpha_carbons(start.chain.chain))
     if state is None:
         raise InputError(

@@ -65,10 +65,10 @@ class Surroundings:
     anchors: dict[tuple[int, str], np.ndarray] | None = None
 
 
-def bundled_surroundings(state: str, ligand: Path | None = None) -> Surroundings:
+def bundled_surroundings(model: str, ligand: Path | None = None) -> Surroundings:
     """Crystal ligand and water of a bundled model; ``ligand`` (SDF in the frame) takes the crystal ligand's place."""
     folder = data_path("structures")
-    record = yaml.safe_load((folder / "receptors.yaml").read_text(encoding="utf-8"))["models"].get(str(state), {})
+    record = yaml.safe_load((folder / "receptors.yaml").read_text(encoding="utf-8"))["models"].get(str(model), {})
     entry = str(record.get("entry", ""))
     name, atoms = "", ()
     for pose in sorted((folder / "poses").glob(f"{entry}_*.sdf"))[:1]:
@@ -76,7 +76,7 @@ def bundled_surroundings(state: str, ligand: Path | None = None) -> Surroundings
     if ligand is not None:
         name, atoms = ligand.name, ligand_from_sdf(ligand)
     water = record.get("conserved_water_angstrom")
-    anchors = _anchors(gemmi.read_structure(str(bundled_model(state)))[0][0]) if water else None
+    anchors = _anchors(gemmi.read_structure(str(bundled_model(model)))[0][0]) if water else None
     return Surroundings(name, atoms, tuple(water) if water else None, entry if water else "", anchors)
 
 

@@ -16,6 +16,7 @@ from esr1md.analysis import helix12
 from esr1md.catalogue import data_path
 from esr1md.errors import InputError, StageError
 from esr1md.receptor.build import (
+    BUNDLED,
     ReceptorModel,
     build_receptor,
     check_buildable,
@@ -23,7 +24,15 @@ from esr1md.receptor.build import (
     regenerate_models,
     source_digest,
 )
-from esr1md.receptor.frame import CORE, HELIX12, bundled_model, helix12_distances, helix12_state, model_alpha_carbons
+from esr1md.receptor.frame import (
+    CORE,
+    HELIX12,
+    alpha_carbons,
+    bundled_model,
+    helix12_distances,
+    helix12_state,
+    model_alpha_carbons,
+)
 from esr1md.receptor.relax import FORCE_FIELD
 from esr1md.receptor.sequence import THREE_LETTER, parse_variant, wild_type_residue
 from esr1md.receptor.variants import variant_entries
@@ -167,6 +176,28 @@ def test_the_record_of_the_displaced_model_says_what_is_modelled():
     assert record["quality"]["details"]["ramachandran_outliers"] == []
 
 
+ALTERNATIVES = sorted(set(BUNDLED) - {str(state) for state in HelixState})
+
+
+@pytest.mark.parametrize("name", ALTERNATIVES)
+def test_an_alternative_model_is_in_the_state_it_says(name, tmp_path):
+    state = BUNDLED[name].state
+    model = build_receptor(WILD_TYPE, state, tmp_path, source=bundled_model(name))
+    assert model.pdb.read_bytes() == bundled_model(name).read_bytes() and model.quality["problems"] == []
+    assert helix12_state(alpha_carbons(gemmi.read_structure(str(model.pdb))[0][0])) == state
+    assert name in model.source and model.source_digest != source_digest(state)
+    record = yaml.safe_load((data_path("structures") / "receptors.yaml").read_text())["models"][name]
+    assert record["sha256"] == model.source_digest and record["quality"]["problems"] == []
+
+
+def test_a_mutant_is_built_from_an_alternative_model(tmp_path):
+    model = build_receptor(parse_variant("Y537S"), HelixState.AGONIST, tmp_path, source=bundled_model("agonist-5WGD"))
+    ours, parent = atoms(model.pdb), atoms(bundled_model("agonist-5WGD"))
+    assert (537, "OG") in ours and (537, "OH") in parent
+    far = [np.linalg.norm(ours[key] - parent[key]) for key in parent if key[0] < 340 and key in ours]
+    assert max(far) < 0.01
+
+
 def test_a_file_in_the_other_state_is_refused(tmp_path):
     with pytest.raises(InputError) as caught:
         build_receptor(WILD_TYPE, HelixState.AGONIST, tmp_path, source=bundled_model("antagonist"))
@@ -224,9 +255,11 @@ def test_a_users_crystal_with_a_gap_and_a_mutation_becomes_the_variant(shared_da
 
 #: What no crystal shows in the bundled models, and residues changed back, whose surroundings are chosen anew.
 NOT_SEEN = {
-    HelixState.ANTAGONIST: {306},
-    HelixState.AGONIST: set(),
-    HelixState.DISPLACED: {*range(306, 309), *range(330, 338), 381, *range(412, 418), *range(458, 474),
+    "antagonist": {306},
+    "agonist": set(),
+    "antagonist-1XPC": {306},
+    "agonist-5WGD": {306, 307, *range(461, 473), 537, *range(548, 551)},
+    "displaced": {*range(306, 309), *range(330, 338), 381, *range(412, 418), *range(458, 474),
                            *range(527, 532), *range(545, 551)},
 }  # fmt: skip
 
@@ -235,10 +268,10 @@ NOT_SEEN = {
 def test_models_regenerate_from_the_crystals(shared_data, tmp_path):
     """What a crystal shows comes out the same; what none shows is complete and joined, wherever it settles."""
     regenerate_models(shared_data / "pdb", tmp_path)
-    for state in STATES:
-        ours, again = atoms(bundled_model(state)), atoms(tmp_path / "models" / f"{state}.pdb")
+    for name in BUNDLED:
+        ours, again = atoms(bundled_model(name)), atoms(tmp_path / "models" / f"{name}.pdb")
         assert ours.keys() == again.keys()
-        free = {number for seen in NOT_SEEN[state] for number in range(seen - 4, seen + 5)} | {305, 551}
+        free = {number for seen in NOT_SEEN[name] for number in range(seen - 4, seen + 5)} | {305, 551}
         apart = {key: np.linalg.norm(ours[key] - again[key])
                  for key in ours if not key[1].startswith("H") and key[0] not in free}  # fmt: skip
         assert len({number for number, _ in apart}) > 140
