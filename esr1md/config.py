@@ -123,11 +123,13 @@ class PoseOptions(Settings):
     """How ligands are placed (:func:`esr1md.ligand.poses.place_ligand`).
 
     ``seed`` is that of the conformers; ``exclude`` names ligands whose crystal poses are not to be started
-    from, to see what a placement is worth for a ligand without a crystal.
+    from, to see what a placement is worth for a ligand without a crystal. ``poses`` is how many of the up to five
+    poses of a ligand are simulated: replicas take them in turn, the first seed the best.
     """
 
     seed: Annotated[int, Field(ge=1)] = 1
     exclude: tuple[str, ...] = ()
+    poses: Annotated[int, Field(ge=1, le=5)] = 1
 
 
 class ScreenConfig(Settings):

@@ -26,6 +26,7 @@ from packaging.utils import canonicalize_name
 from esr1md import __version__
 from esr1md.catalogue import constraints_file
 from esr1md.errors import Esr1mdError
+from esr1md.specs import HelixState
 
 #: Free space (GB) below which a screen is refused a clean bill, and below which it is likely to fail.
 ROOMY_GB, TIGHT_GB = 10.0, 2.0
@@ -82,6 +83,7 @@ def diagnose(store: Path | str = "runs", *, report: Callable[[str], None] | None
         "GPUs": lambda: gpu_findings,
         "OpenMM platforms": lambda: check_platforms(gpus, probes),
         "ligand parameters": lambda: [*check_ambertools(), *check_charge_network()],
+        "docking": check_docking,
         "receptor models": check_data,
         "workflow engine": check_prefect,
         "machine": lambda: [*check_cores(), *check_memory()],
@@ -212,13 +214,23 @@ def check_charge_network() -> list[Finding]:
     return [Finding("charge network", "ok", f"{MODEL_NAME} loads")]
 
 
+def check_docking() -> list[Finding]:
+    """Whether AutoDock Vina is here, which poses are searched with besides the crystal references."""
+    done = _run([sys.executable, "-c", "import meeko, vina; print('AutoDock Vina', vina.__version__, 'runs')"],
+                PROGRAM_LIMIT_S)  # fmt: skip
+    if done.ok:
+        return [Finding("docking", "ok", done.last)]
+    return [Finding("docking", "warn", f"AutoDock Vina cannot be used ({done.last}): poses are searched from crystal "
+                    "references only, and say so", "pip install vina meeko, with Python 3.11 or 3.12")]  # fmt: skip
+
+
 def check_data() -> list[Finding]:
     """Whether the catalogues and the prepared receptor models came with the installation."""
     from esr1md.catalogue import data_path, names
     from esr1md.ligand.catalogue import catalogue_entries
     from esr1md.receptor.variants import variant_entries
 
-    missing = [state for state in ("agonist", "antagonist")
+    missing = [str(state) for state in HelixState
                if not (data_path("structures") / "models" / f"{state}.pdb").is_file()]  # fmt: skip
     if missing:
         return [Finding("catalogues", "problem", f"no prepared model of the {' and '.join(missing)} state",
@@ -226,7 +238,7 @@ def check_data() -> list[Finding]:
     mirror = os.environ.get("ESR1MD_PDB_MIRROR")
     found = [Finding("catalogues", "ok", f"{len(variant_entries())} variants, {len(catalogue_entries())} ligands, "
                      f"{len(names('screens'))} screens, {len(names('protocols'))} protocols, "
-                     "2 receptor models")]  # fmt: skip
+                     f"{len(HelixState)} receptor models")]  # fmt: skip
     if mirror and not Path(mirror).is_dir():
         found.append(Finding("ESR1MD_PDB_MIRROR", "warn", f"names {mirror}, which is not a folder",
                              "unset it or correct it"))  # fmt: skip

@@ -171,13 +171,18 @@ def plan_screen(
     sources = _sources(config, {cell.state for cell in cells})
     dumped = protocol.model_dump(mode="json")
     pose = {"seed": config.pose.seed, "exclude": sorted(config.pose.exclude)}
+
+    def pose_of(number: int) -> dict[str, Any]:
+        rank = number % config.pose.poses + 1
+        return pose if rank == 1 else {**pose, "rank": rank}
+
     jobs = [
         Job(
-            ReplicaSpec(cell, seed, dumped, sources[cell.state][1], pose if cell.ligand else {}),
+            ReplicaSpec(cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}),
             protocol.name,
             sources[cell.state][0],
         )
-        for seed in config.seeds
+        for number, seed in enumerate(config.seeds)
         for cell in cells
     ]
     with _at(config, "platform") if platform is None else _at(None):

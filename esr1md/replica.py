@@ -98,7 +98,7 @@ def pose_identity(job: Job) -> dict[str, Any]:
         "state": str(job.spec.cell.state),
         "parameters": digest_of(parameters_identity(job.spec)),
         "receptor": pose_receptor_of(job).digest,
-        "options": job.spec.pose,
+        "options": {name: value for name, value in job.spec.pose.items() if name != "rank"},
         "versions": job.spec.versions,
     }
 
@@ -160,14 +160,14 @@ def prepare_pose(store: Store, job: Job):
         receptor = prepare_receptor(store, pose_receptor_of(job))
         parameters = prepare_parameters(store, job)
         cell = job.spec.cell
-        options = {**job.spec.pose, "exclude": tuple(job.spec.pose.get("exclude", ()))}
+        options = {**identity["options"], "exclude": tuple(job.spec.pose.get("exclude", ()))}
         store.produce(
             "poses",
             digest,
             lambda folder: place_ligand(cell.ligand, parameters, receptor.pdb, cell.state, folder, **options),
             spec=identity,
         )
-    return Pose.from_folder(store.folder("poses", digest))
+    return Pose.from_folder(store.folder("poses", digest), job.spec.pose.get("rank", 1))
 
 
 # -- the replica -----------------------------------------------------------------------------------------------
@@ -266,6 +266,7 @@ def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progre
             "confidence": pose.confidence,
             "reason": pose.reason,
             "reference": pose.reference,
+            "rank": pose.rank,
             "digest": pose.sdf.parent.name,
         }
         record["parameters"] = {"digest": parameters.sdf.parent.name, "warnings": list(parameters.warnings)}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 #: Packages whose version is part of a replica's identity, because they change its numbers.
-NUMERIC_PACKAGES = ("openmm", "rdkit", "acpype", "openff-nagl-models")
+NUMERIC_PACKAGES = ("openmm", "rdkit", "acpype", "openff-nagl-models", "vina", "meeko")
 
 #: Raised by hand when our own science changes the numbers of an unchanged spec.
 SCIENCE_VERSION = 1

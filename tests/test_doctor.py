@@ -37,9 +37,9 @@ def test_diagnose_looks_at_everything_and_leaves_no_trace(tmp_path):
     store = tmp_path / "new" / "store"
     found = doctor.diagnose(store, report=groups.append)
     checks = {check["check"]: check for check in found["checks"]}
-    assert {"python", "packages", "prefect", "AmberTools programs", "charge network", "store"} <= set(checks)
+    assert {"python", "packages", "prefect", "AmberTools programs", "charge network", "docking", "store"} <= set(checks)
     assert {"platform CPU", "platform Reference"} <= set(checks)
-    assert len(groups) == 9 and not store.parent.exists()
+    assert len(groups) == 10 and not store.parent.exists()
     assert all(c["status"] in ("ok", "warn", "problem", "absent") and c["found"] for c in found["checks"])
     assert all(c["do"] for c in found["checks"] if c["status"] in ("warn", "problem"))
     cpu = next(probe for probe in found["platforms"] if probe["name"] == "CPU")

@@ -9,36 +9,40 @@ state, and the error says which residues are in the way.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rdkit import Chem
+from rdkit.Chem import rdMolAlign
 
 from esr1md.errors import StageError
 from esr1md.ligand import placement, pocket, search
+from esr1md.ligand.docking import vina_scores, why_not
 from esr1md.ligand.parameters import LigandParameters
+from esr1md.ligand.pose_checks import anchor_distances, contacts, failed_checks
 from esr1md.ligand.references import Reference
 from esr1md.specs import HelixState, Ligand
-
-#: A heavy-atom pair nearer than this fraction of the sum of van der Waals radii is a clash (not between atoms
-#: that can share a hydrogen bond, which may come to 2.4 angstrom).
-CLASH_FRACTION, HYDROGEN_BOND_LIMIT = 0.75, 2.4
 
 #: Net energy (interaction + strain, kcal/mol) for each heavy atom above which a pose does not fit. Measured:
 #: ligands in the state of their crystal reach -0.9 to -2.4, 4-hydroxytamoxifen under the closed helix 12 about 0.
 FIT_LIMIT = -0.5
 #: Clashes that remain after minimisation and mean that the pocket is too small.
 CLASH_LIMIT = 2
-_VDW = {"C": 1.7, "N": 1.55, "O": 1.52, "S": 1.8, "F": 1.47, "Cl": 1.75, "Br": 1.85, "I": 1.98, "P": 1.8, "B": 1.92}
+#: Poses that are kept, and the heavy-atom RMSD (angstrom) at which two are the same.
+KEPT, APART = 5, 1.0
+#: Energy (kcal/mol) by which a pose that fails a PoseBusters test must be better than one that passes all.
+FAULT = 5.0
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a ligand starts.
+    """Where a ligand starts: the pose of one rank.
 
     Attributes
     ----------
@@ -51,17 +55,25 @@ class Pose:
     reason
         One sentence that says why.
     reference
-        Name of the reference pose it came from (``3ERT_OHT``).
+        Name of the reference pose it came from (``3ERT_OHT``), or ``Vina``.
     interaction_kcal
         Ligand with pocket after minimisation: Lennard-Jones + Coulomb (dielectric 8).
     strain_kcal
         What ligand and side chains lost against the same basin apart.
+    above_kcal
+        How much ligand and pocket together lie above the best pose, crystal evidence counted.
+    vina_kcal
+        AutoDock Vina's score after local optimisation; ``None`` where Vina cannot be had.
     clashes
         Heavy-atom pairs too near to the receptor as it was given.
     anchors_angstrom
         Distances of the anchor contacts; only those the ligand can make.
+    failed_checks
+        PoseBusters tests that it fails.
+    rank
+        1 for the best.
     details
-        Number of starts, energies of the runners-up, CPU seconds of each step.
+        How the search went; the same for all ranks.
     """
 
     ligand: str
@@ -74,17 +86,22 @@ class Pose:
     strain_kcal: float
     clashes: int
     anchors_angstrom: dict[str, float] = field(hash=False)
+    above_kcal: float = 0.0
+    vina_kcal: float | None = None
+    failed_checks: tuple[str, ...] = ()
+    rank: int = 1
     details: dict[str, Any] = field(hash=False, default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data for ``record.json``; the path relative to the folder."""
-        names = ("ligand", "confidence", "reason", "reference", "interaction_kcal", "strain_kcal", "clashes",
-                 "anchors_angstrom", "details")
-        return {"state": str(self.state), "sdf": self.sdf.name, **{n: getattr(self, n) for n in names}}
+        """Plain data, without the search's details; the path relative to the folder."""
+        row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "details"}
+        return {**row, "state": str(self.state), "sdf": self.sdf.name, "failed_checks": list(self.failed_checks)}
 
     @classmethod
-    def from_folder(cls, folder: Path) -> Pose:
-        """Read back what :func:`place_ligand` left in ``folder``.
+    def from_folder(cls, folder: Path, rank: int = 1) -> Pose:
+        """Read back a pose of what :func:`place_ligand` left in ``folder``.
+
+        A rank beyond those kept begins again with the best.
 
         Raises
         ------
@@ -93,14 +110,16 @@ class Pose:
         """
         try:
             record = json.loads((folder / "record.json").read_text())
-            return cls(**{**record, "state": HelixState(record["state"]), "sdf": folder / record["sdf"]})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            row = record["poses"][(rank - 1) % len(record["poses"])]
+            return cls(**{**row, "state": HelixState(row["state"]), "sdf": folder / row["sdf"],
+                          "failed_checks": tuple(row["failed_checks"]), "details": record["details"]})
+        except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             raise StageError("pose", f"no readable pose here ({error})", where=str(folder)) from error
 
 
 def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Path, state: HelixState, folder: Path,
-                 *, seed: int = 1, exclude: tuple[str, ...] = ()) -> Pose:
-    """Place a ligand in a receptor model; writes ``pose.sdf`` and ``record.json`` into ``folder``.
+                 *, seed: int = 1, exclude: tuple[str, ...] = (), exclude_similar: float = 1.0) -> list[Pose]:
+    """Place a ligand in a receptor model; writes ``pose_RANK.sdf``, ``poses.sdf`` and ``record.json`` into ``folder``.
 
     Parameters
     ----------
@@ -113,9 +132,15 @@ def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Pat
     folder
         Existing or new folder.
     seed
-        Seeds the conformers; the same seed gives the same pose.
-    exclude
-        Ligand names whose references are not used (to test transfer to a new ligand).
+        Seeds the conformers and Vina; the same seed gives the same poses.
+    exclude, exclude_similar
+        Ligand names whose references are not used, and the Tanimoto coefficient (:func:`search.similarity`) above
+        which none is (to test transfer to a new ligand).
+
+    Returns
+    -------
+    list[Pose]
+        Up to :data:`KEPT` distinct poses, best first.
 
     Raises
     ------
@@ -128,44 +153,101 @@ def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Pat
     mol = parameters.molecule()
     Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
     references = search.suitable_references(
-        mol, search.references_in_frame(receptor, receptor_pdb), state, exclude
+        mol, search.references_in_frame(receptor, receptor_pdb), state, exclude, exclude_similar
     )
+    without_vina = why_not(mol)
     clock.lap("receptor")
     for effort in (search.USUAL, search.THOROUGH):  # no ligand is refused before a wider search
         grown = search.grown(mol, references, receptor, seed, effort)
         clock.lap("placement")
+        if not without_vina:
+            grown += search.docked(mol, references, receptor_pdb, seed, effort)
+            clock.lap("vina")
         alone = search.minimised_alone(mol, parameters, receptor, grown)
         clock.lap("ligand_minimisation")
-        best, runners_up = search.minimised_together(mol, parameters, receptor, alone, effort)
+        found = search.minimised_together(mol, parameters, receptor, alone, effort)
         clock.lap("pocket_minimisation")
-        squeezed = contacts(mol, best.xyz, receptor, best.receptor_xyz)
-        fits = best.net / mol.GetNumHeavyAtoms() <= FIT_LIMIT and len(squeezed) <= CLASH_LIMIT
-        if fits:
+        squeezed = contacts(mol, found[0].xyz, receptor, found[0].receptor_xyz)
+        if _fits(found[0], mol, len(squeezed)):
             break
-    if not fits:
-        raise StageError("pose", _misfit(ligand, state, mol, best, receptor, len(squeezed)),
+    else:
+        raise StageError("pose", _misfit(ligand, state, mol, found[0], receptor, len(squeezed)),
                          where=str(receptor_pdb), kind="outcome")
-    anchors = anchor_distances(mol, best.xyz, receptor)
-    confidence, reason = _confidence(mol, best, references, state, anchors, runners_up)
+    kept = _distinct([c for c in found if _fits(c, mol, len(contacts(mol, c.xyz, receptor, c.receptor_xyz)))], mol)
+    finals = [search.settled(mol, parameters, receptor, candidate) for candidate in kept]
+    clock.lap("settling")
+    mols = [_posed(mol, final.xyz, ligand, parameters) for final in finals]
+    checks = [failed_checks(posed, receptor_pdb) for posed in mols]
+    clock.lap("checks")
+    vina = [None] * KEPT if without_vina else vina_scores(receptor_pdb, mol, [f.xyz for f in finals], optimise=True)
+    clock.lap("vina")
+    order = sorted(range(len(finals)), key=lambda i: finals[i].above + FAULT * bool(checks[i]))
+    details = {
+        "starts": len(grown), "seed": seed, "thorough": effort is search.THOROUGH, "excluded": list(exclude),
+        "excluded_above_similarity": exclude_similar, "vina": without_vina or f"AutoDock Vina {version('vina')}",
+        "references": [reference.name for reference in references],
+        "clashes_with_side_chains_moved": len(squeezed), "cpu_seconds": clock.seconds,
+    }
+    poses = []
+    for rank, i in enumerate(order, start=1):
+        final, rivals = finals[i], [finals[j] for j in order if j != i]
+        anchors = anchor_distances(mol, final.xyz, receptor)
+        confidence, reason = _confidence(mol, final, rivals, references, state, anchors, checks[i])
+        poses.append(Pose(
+            ligand=ligand.name, state=state, sdf=folder / f"pose_{rank}.sdf", confidence=confidence, reason=reason,
+            reference=final.start.reference, interaction_kcal=round(final.interaction, 2),
+            strain_kcal=round(final.strain, 2), above_kcal=round(final.above - finals[order[0]].above, 2),
+            vina_kcal=None if vina[i] is None else round(vina[i], 2),
+            clashes=len(contacts(mol, final.xyz, receptor, receptor.positions)), anchors_angstrom=anchors,
+            failed_checks=tuple(checks[i]), rank=rank,
+            details={**details, "method": final.start.method, "core_atoms": len(final.start.core)},
+        ))
+    _write(poses, [mols[i] for i in order], folder)
+    return poses
+
+
+def _fits(candidate: search.Candidate, mol: Chem.Mol, squeezed: int) -> bool:
+    return candidate.net / mol.GetNumHeavyAtoms() <= FIT_LIMIT and squeezed <= CLASH_LIMIT
+
+
+def _distinct(candidates: list[search.Candidate], mol: Chem.Mol) -> list[search.Candidate]:
+    """The best of each cluster, by symmetry-corrected RMSD without fitting."""
+    kept: list[search.Candidate] = []
+    bare = []
+    for candidate in candidates:
+        copy = Chem.Mol(mol)
+        copy.GetConformer().SetPositions(candidate.xyz)
+        copy = Chem.RemoveAllHs(copy)
+        if all(rdMolAlign.CalcRMS(Chem.Mol(copy), other, maxMatches=1000) > APART for other in bare):
+            kept.append(candidate)
+            bare.append(copy)
+        if len(kept) == KEPT:
+            break
+    return kept
+
+
+def _posed(mol: Chem.Mol, xyz: np.ndarray, ligand: Ligand, parameters: LigandParameters) -> Chem.Mol:
     posed = Chem.Mol(mol)
-    posed.GetConformer().SetPositions(best.xyz)
+    posed.GetConformer().SetPositions(xyz)
     posed.SetProp("_Name", ligand.name)
     posed.SetProp("atom_names", " ".join(parameters.atom_names))
-    with Chem.SDWriter(str(folder / "pose.sdf")) as writer:
-        writer.write(posed)
-    pose = Pose(
-        ligand=ligand.name, state=state, sdf=folder / "pose.sdf", confidence=confidence, reason=reason,
-        reference=best.start.reference, interaction_kcal=round(best.interaction, 2),
-        strain_kcal=round(best.strain, 2), clashes=len(contacts(mol, best.xyz, receptor, receptor.positions)),
-        anchors_angstrom=anchors,
-        details={
-            "method": best.start.method, "core_atoms": len(best.start.core), "starts": len(grown),
-            "clashes_with_side_chains_moved": len(squeezed), "runners_up": runners_up, "seed": seed,
-            "thorough": effort is search.THOROUGH, "excluded": list(exclude), "cpu_seconds": clock.seconds,
-        },
-    )
-    (folder / "record.json").write_text(json.dumps(pose.to_json(), indent=1))
-    return pose
+    return posed
+
+
+def _write(poses: list[Pose], mols: list[Chem.Mol], folder: Path) -> None:
+    with Chem.SDWriter(str(folder / "poses.sdf")) as every:
+        for pose, mol in zip(poses, mols, strict=True):
+            for name in ("rank", "confidence", "reason", "reference", "interaction_kcal", "strain_kcal", "above_kcal",
+                         "vina_kcal", "clashes"):
+                mol.SetProp(name, str(getattr(pose, name)))
+            for name, value in pose.anchors_angstrom.items():
+                mol.SetProp(f"{name}_angstrom", str(value))
+            mol.SetProp("failed_checks", ", ".join(pose.failed_checks))
+            every.write(mol)
+            with Chem.SDWriter(str(pose.sdf)) as writer:
+                writer.write(mol)
+    record = {"poses": [pose.to_json() for pose in poses], "details": poses[0].details}
+    (folder / "record.json").write_text(json.dumps(record, indent=1))
 
 
 class _Clock:
@@ -181,26 +263,6 @@ class _Clock:
         self._last = now
 
 
-def contacts(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor, receptor_xyz: np.ndarray,
-             ) -> list[tuple[str, float]]:
-    """Clashing heavy-atom pairs: the residue (``L540``) and by how much (angstrom) they are too near."""
-    ligand = [a for a in mol.GetAtoms() if a.GetAtomicNum() > 1]
-    found = []
-    for atom in receptor.topology.atoms():
-        symbol = atom.element.symbol
-        if symbol == "H":
-            continue
-        distance = np.linalg.norm(xyz - receptor_xyz[atom.index], axis=1)
-        if distance.min() > 3.0:
-            continue
-        for own in ligand:
-            polar = symbol in "NO" and own.GetSymbol() in "NOF"
-            limit = HYDROGEN_BOND_LIMIT if polar else CLASH_FRACTION * (_VDW[symbol] + _VDW[own.GetSymbol()])
-            if distance[own.GetIdx()] < limit:
-                found.append((pocket.residue_label(atom.residue), float(limit - distance[own.GetIdx()])))
-    return found
-
-
 def _misfit(ligand: Ligand, state: HelixState, mol: Chem.Mol, best: search.Candidate, receptor: pocket.Receptor,
             squeezed: int) -> str:
     """The sentence for a ligand that does not fit, with the residues in its way in the model as given."""
@@ -214,43 +276,49 @@ def _misfit(ligand: Ligand, state: HelixState, mol: Chem.Mol, best: search.Candi
             f"the side chains gave way")
 
 
-def anchor_distances(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor) -> dict[str, float]:
-    """Distances (angstrom) of the contacts that anchor ER ligands, for those the ligand can make.
-
-    ``hydroxyl_E353``, ``hydroxyl_R394`` and ``hydroxyl_H524`` from the nearest hydroxyl (or N-H of an
-    aromatic ring) of the ligand, ``amine_D351`` from its basic nitrogen.
-    """
-    donors = [m[0] for m in mol.GetSubstructMatches(Chem.MolFromSmarts("[OX2H,nX3H]"))]
-    amines = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() == 7 and a.GetFormalCharge() > 0]
-    wanted = (("hydroxyl_E353", donors, 353, ("OE1", "OE2")), ("hydroxyl_R394", donors, 394, ("NH1", "NH2")),
-              ("hydroxyl_H524", donors, 524, ("ND1", "NE2")), ("amine_D351", amines, 351, ("OD1", "OD2")))
-    found = {}
-    for name, own, residue, atoms in wanted:
-        points = [p for p in (receptor.named(residue, a) for a in atoms) if p is not None]
-        if own and points:
-            found[name] = round(float(np.linalg.norm(xyz[own][:, None] - np.array(points)[None], axis=-1).min()), 2)
-    return found
-
-
-def _confidence(mol: Chem.Mol, best: search.Candidate, references: tuple[Reference, ...], state: HelixState,
-                anchors: dict[str, float], runners_up: list[dict]) -> tuple[str, str]:
+def _confidence(mol: Chem.Mol, pose: search.Candidate, rivals: list[search.Candidate],
+                references: tuple[Reference, ...], state: HelixState, anchors: dict[str, float],
+                failed: list[str]) -> tuple[str, str]:
     """How much to trust the pose, and why in one sentence."""
-    reference = next(r for r in references if r.name == best.start.reference)
-    ways = placement.common_core(mol, reference.mol, limit=1)
-    shared, size = (len(ways[0]) if ways else 0), mol.GetNumHeavyAtoms()
+    shared, reference = _like_crystal(mol, pose, references)
+    size = mol.GetNumHeavyAtoms()
     clamped = min(anchors.get("hydroxyl_E353", 99.0), anchors.get("hydroxyl_R394", 99.0)) < 3.6
-    rival = next((r for r in runners_up if r["above_kcal"] < 3.0 and r["rmsd_angstrom"] > 2.5), None)
-    crystal = f"{reference.ligand} in {reference.name[:4]}"
-    points = [f"shares {shared} of {size} heavy atoms with {crystal}"]
+    rival = next((r for r in rivals if r.above - pose.above < 3.0 and _rmsd(mol, r, pose) > 2.5), None)
+    points = ["lies like no crystal ligand"]
+    if reference is not None:
+        points = [f"{shared} of {size} heavy atoms lie on {reference.ligand} in {reference.name[:4]}"]
     if "hydroxyl_E353" in anchors:
         points.append("holds the E353/R394 clamp" if clamped else "does not reach the E353/R394 clamp")
-    if rival:
-        points.append(f"a pose {rival['rmsd_angstrom']:.1f} A away is only {rival['above_kcal']:.1f} kcal/mol worse")
+    if rival is not None:
+        worse = rival.above - pose.above
+        points.append(f"a pose {_rmsd(mol, rival, pose):.1f} A away is "
+                      + (f"only {worse:.1f} kcal/mol worse" if worse >= 0 else f"{-worse:.1f} kcal/mol better"))
+    if failed:
+        points.append(f"fails {', '.join(name.replace('_', ' ') for name in failed)}")
     anchored = clamped or "hydroxyl_E353" not in anchors
-    if shared >= 0.6 * size and reference.state == state and anchored and not rival:
+    same_state = reference is not None and reference.state == state
+    if shared >= 0.6 * size and same_state and anchored and rival is None and not failed:
         level = "high"
-    elif anchored and (shared >= 0.35 * size or not rival):
+    elif anchored and not failed and (shared >= 0.35 * size or rival is None):
         level = "medium"
     else:
         level = "low"
     return level, "; ".join(points)
+
+
+def _like_crystal(mol: Chem.Mol, pose: search.Candidate,
+                  references: tuple[Reference, ...]) -> tuple[int, Reference | None]:
+    """How many heavy atoms of a pose lie on like atoms of the crystal ligand they lie on most, and that ligand."""
+    best: tuple[int, Reference | None] = (0, None)
+    for reference in references:
+        points = reference.mol.GetConformer().GetPositions()
+        for way in placement.common_core(mol, reference.mol):
+            near = sum(float(np.linalg.norm(pose.xyz[i] - points[j])) < 1.5 for i, j in way)
+            if near > best[0]:
+                best = (near, reference)
+    return best
+
+
+def _rmsd(mol: Chem.Mol, one: search.Candidate, two: search.Candidate) -> float:
+    heavy = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1]
+    return float(np.sqrt(((one.xyz - two.xyz)[heavy] ** 2).sum(1).mean()))

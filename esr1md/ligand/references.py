@@ -137,7 +137,7 @@ def frame_atoms(folder: Path | None = None) -> dict[int, np.ndarray]:
     return {int(number): np.array(xyz) for number, xyz in _document(folder)["frame"]["calpha_angstrom"].items()}
 
 
-def _find(folder: Path, source: Source) -> tuple[Path, Path | None]:
+def find_entry_files(folder: Path, source: Source) -> tuple[Path, Path | None]:
     """The entry's coordinate file, and the separate ligand file when the entry comes split."""
     for pattern in (f"{source.entry}.cif", f"{source.entry}.pdb", f"{source.entry.lower()}.cif",
                     f"{source.entry.lower()}.pdb"):
@@ -184,6 +184,32 @@ def _heavy_ligand(source: Source, structure: Path, ligand: Path | None) -> Chem.
     return mol.GetMol()
 
 
+def crystal_ligand(source: Source, structure: Path, ligand: Path | None) -> Chem.Mol:
+    """The crystal ligand's heavy atoms where the entry has them, bond orders and charges from the SMILES.
+
+    Raises
+    ------
+    InputError
+        If its atoms do not match the SMILES, or its stereochemistry contradicts it.
+    """
+    template = Chem.MolFromSmiles(source.smiles)
+    try:
+        mol = AllChem.AssignBondOrdersFromTemplate(template, _heavy_ligand(source, structure, ligand))
+    except ValueError as error:
+        raise InputError(f"{source.name}: the crystal atoms do not match {source.smiles}: {error}",
+                         where=str(structure)) from error
+    Chem.SanitizeMol(mol)
+    Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
+    for atom in mol.GetAtoms():  # an ammonium inverts; its crystal configuration is no identity
+        if atom.GetAtomicNum() == 7:
+            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
+    smiles = Chem.MolToSmiles(mol)
+    marked = any(c in source.smiles for c in "@/\\")
+    if marked and Chem.CanonSmiles(source.smiles) != Chem.CanonSmiles(smiles):
+        raise InputError(f"{source.name}: the crystal shows {smiles}", where=str(structure), expected=source.smiles)
+    return mol
+
+
 def prepare(source: Source, folder: Path, frame: dict[int, np.ndarray]) -> tuple[Chem.Mol, dict]:
     """One reference pose in the common frame and its line for ``poses.yaml``.
 
@@ -201,26 +227,13 @@ def prepare(source: Source, folder: Path, frame: dict[int, np.ndarray]) -> tuple
     InputError
         If the entry is missing, its atoms do not match the SMILES, or its stereochemistry contradicts it.
     """
-    structure, ligand = _find(folder, source)
+    structure, ligand = find_entry_files(folder, source)
     model = gemmi.read_structure(str(structure))[0]
     own = alpha_carbons(model[source.chain] if ligand is None else model[0])
     rotation, translation, rmsd = superpose_core(own, frame, str(structure))
-    template = Chem.MolFromSmiles(source.smiles)
-    try:
-        mol = AllChem.AssignBondOrdersFromTemplate(template, _heavy_ligand(source, structure, ligand))
-    except ValueError as error:
-        raise InputError(f"{source.name}: the crystal atoms do not match {source.smiles}: {error}",
-                         where=str(structure)) from error
+    mol = crystal_ligand(source, structure, ligand)
     mol.GetConformer().SetPositions(mol.GetConformer().GetPositions() @ rotation.T + translation)
-    Chem.SanitizeMol(mol)
-    Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
-    for atom in mol.GetAtoms():  # an ammonium inverts; its crystal configuration is no identity
-        if atom.GetAtomicNum() == 7:
-            atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
     smiles = Chem.MolToSmiles(mol)
-    marked = any(c in source.smiles for c in "@/\\")
-    if marked and Chem.CanonSmiles(source.smiles) != Chem.CanonSmiles(smiles):
-        raise InputError(f"{source.name}: the crystal shows {smiles}", where=str(structure), expected=source.smiles)
     mol = Chem.AddHs(mol, addCoords=True)
     before = mol.GetConformer().GetPositions()
     properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol, mmffVariant="MMFF94s")
@@ -252,8 +265,9 @@ def generate(folder: Path, out: Path) -> list[dict]:
         Chem.MolToMolFile(mol, str(out / line["file"]))
         lines.append(line)
     document = {
-        "about": "Crystal ligands in the common frame: wwPDB coordinates (CC0 1.0), hydrogens added, relaxed by "
-                 f"MMFF94s with heavy atoms held beyond {RELAX_FREE} angstrom.",
+        "about": "Crystal ligands in the common frame: wwPDB coordinates (CC0 1.0), some read through LIT-PCBA's "
+                 "copies (*_ligand.sdf; Tran-Nguyen et al. 2020), hydrogens added, relaxed by MMFF94s with heavy atoms "
+                 f"held beyond {RELAX_FREE} angstrom.",
         "made_by": "python -m esr1md.ligand.references --from PDB_FOLDER --out structures/poses",
         "frame": {"entry": "3ERT", "chain": "A",
                   "calpha_angstrom": {n: [round(float(x), 3) for x in frame[n]] for n in FRAME_RESIDUES}},

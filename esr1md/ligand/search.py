@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rdkit import Chem
+from rdkit import Chem, DataStructs
+from rdkit.Chem import AllChem, rdFingerprintGenerator
 
 from esr1md.errors import StageError
-from esr1md.ligand import docking_score, growth, placement, pocket
+from esr1md.ligand import docking, docking_score, growth, placement, pocket
 from esr1md.ligand.parameters import LigandParameters
 from esr1md.ligand.references import Reference, frame_atoms, load_references
 from esr1md.receptor.frame import superpose
@@ -29,6 +30,8 @@ class Effort:
         chain finds the way out of the pocket only with room.
     rigid, flexible, refined
         Poses minimised alone, with side chains, and with side chains to the end.
+    ring_conformers, exhaustiveness
+        Conformers with different rings that Vina docks, and its exhaustiveness for each.
     """
 
     conformers: int
@@ -38,11 +41,25 @@ class Effort:
     rigid: int
     flexible: int
     refined: int
+    ring_conformers: int
+    exhaustiveness: int
 
 
 #: The search that every ligand gets, and the wider one before a ligand is said not to fit.
-USUAL = Effort(conformers=8, grown=24, beam=16, long_beam=64, rigid=12, flexible=8, refined=3)
-THOROUGH = Effort(conformers=24, grown=48, beam=48, long_beam=192, rigid=36, flexible=20, refined=5)
+USUAL = Effort(conformers=8, grown=24, beam=16, long_beam=64, rigid=12, flexible=10, refined=6,
+               ring_conformers=2, exhaustiveness=1)
+THOROUGH = Effort(conformers=24, grown=48, beam=48, long_beam=192, rigid=36, flexible=20, refined=8,
+                  ring_conformers=3, exhaustiveness=2)
+
+#: Vina's box: this much (angstrom) around the references, and not smaller than; poses taken of each run; ring
+#: systems that differ by more than this (angstrom RMSD) are docked apart.
+BOX_MARGIN, BOX_LEAST, VINA_POSES, RING_APART = 5.0, 22.0, 4, 0.3
+
+#: RMSD (angstrom) below which two minimised poses are one.
+SAME = 0.5
+
+#: Farthest (angstrom RMSD) that settling into the rigid receptor may move a pose.
+SETTLED = 1.0
 
 #: References laid on, best shared core first.
 N_REFERENCES = 6
@@ -55,13 +72,17 @@ SELECTION_EVIDENCE = 2.5
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pose on its way: positions (n x 3, angstrom), energies (kcal/mol) and where it came from."""
+    """A pose on its way: positions (n x 3, angstrom), energies (kcal/mol) and where it came from.
+
+    ``above`` is how much it lies above the best (energy of ligand and pocket together less the crystal evidence).
+    """
 
     xyz: np.ndarray
     start: placement.Start
     interaction: float
     strain: float
     receptor_xyz: np.ndarray | None = None
+    above: float = 0.0
 
     @property
     def net(self) -> float:
@@ -102,7 +123,7 @@ def references_in_frame(receptor: pocket.Receptor, where: Path) -> tuple[Referen
 
 
 def suitable_references(mol: Chem.Mol, references: tuple[Reference, ...], state: HelixState,
-                        exclude: tuple[str, ...]) -> tuple[Reference, ...]:
+                        exclude: tuple[str, ...], exclude_similar: float = 1.0) -> tuple[Reference, ...]:
     """References of the same state, those that share most with the ligand first, and whole cores of other states.
 
     A crystal ligand of another state serves when the ligand contains it (fulvestrant contains estradiol):
@@ -110,7 +131,7 @@ def suitable_references(mol: Chem.Mol, references: tuple[Reference, ...], state:
     """
     scored = []
     for reference in references:
-        if reference.ligand in exclude:
+        if reference.ligand in exclude or similarity(mol, reference.mol) > exclude_similar:
             continue
         same = reference.state == state or {reference.state, state} == {HelixState.ANTAGONIST, HelixState.DISPLACED}
         if not same and not mol.HasSubstructMatch(Chem.RemoveHs(reference.mol)):
@@ -122,6 +143,12 @@ def suitable_references(mol: Chem.Mol, references: tuple[Reference, ...], state:
     scored.sort(key=lambda row: (-row[0], not row[1], row[2].name))
     first_of = {reference.ligand: reference for _, _, reference in reversed(scored)}  # a ligand is laid on once
     return tuple(reference for _, _, reference in scored if first_of[reference.ligand] is reference)[:N_REFERENCES]
+
+
+def similarity(mol: Chem.Mol, other: Chem.Mol) -> float:
+    """Tanimoto coefficient of the Morgan fingerprints (radius 2, 2048 bits) of two molecules, 0 to 1."""
+    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
+    return DataStructs.TanimotoSimilarity(*(generator.GetFingerprint(Chem.RemoveAllHs(m)) for m in (mol, other)))
 
 
 def grown(mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Receptor,
@@ -146,6 +173,53 @@ def grown(mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Rec
     return _distinct(poses, own.index, effort.rigid)
 
 
+def docked(mol: Chem.Mol, references: tuple[Reference, ...], receptor_pdb: Path, seed: int,
+           effort: Effort = USUAL) -> list[tuple[float, placement.Start]]:
+    """Poses by Vina, which knows no reference, in the box of the references: score and pose.
+
+    Vina does not bend rings, so conformers with different rings are docked.
+    """
+    points = np.concatenate([reference.mol.GetConformer().GetPositions() for reference in references])
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = np.clip(high - low + 2 * BOX_MARGIN, BOX_LEAST, None)
+    found: list[tuple[float, placement.Start]] = []
+    for xyz in _ring_conformers(mol, effort, seed):
+        copy = Chem.Mol(mol)
+        copy.GetConformer().SetPositions(xyz)
+        for pose in docking.dock(receptor_pdb, copy, (low + high) / 2, size, exhaustiveness=effort.exhaustiveness,
+                                 poses=VINA_POSES, seed=seed):
+            found.append((pose.score, placement.Start(pose.xyz, frozenset(), "Vina", "docked")))
+    found.sort(key=lambda row: row[0])
+    heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
+    return _distinct(found, heavy, effort.rigid // 3)
+
+
+def _ring_conformers(mol: Chem.Mol, effort: Effort, seed: int) -> list[np.ndarray]:
+    """Conformers (n x 3) whose rings differ, the lowest in MMFF94s energy of each kind first."""
+    free = placement.conformers(mol, effort.conformers, seed)
+    energies = AllChem.MMFFOptimizeMoleculeConfs(free, numThreads=1, maxIters=200, mmffVariant="MMFF94s")
+    rings = sorted({i for ring in free.GetRingInfo().AtomRings() for i in ring})
+    order = sorted(range(free.GetNumConformers()), key=lambda k: energies[k][1])
+    kept: list[np.ndarray] = []
+    for k in order:
+        xyz = free.GetConformers()[k].GetPositions()
+        if all(len(rings) > 3 and _ring_difference(free, xyz, other) > RING_APART for other in kept):
+            kept.append(xyz)
+        if len(kept) == effort.ring_conformers:
+            break
+    return kept
+
+
+def _ring_difference(mol: Chem.Mol, one: np.ndarray, two: np.ndarray) -> float:
+    """Largest RMSD (angstrom, fitted) of any ring system between two conformers, its substituents included."""
+    worst = 0.0
+    for ring in mol.GetRingInfo().AtomRings():
+        atoms = sorted({n.GetIdx() for i in ring for n in mol.GetAtomWithIdx(i).GetNeighbors()
+                        if n.GetAtomicNum() > 1} | set(ring))
+        worst = max(worst, superpose(one[atoms], two[atoms])[2])
+    return worst
+
+
 def _spread(starts: list[placement.Start], score: np.ndarray, references: tuple[Reference, ...],
             count: int) -> list:
     """The best starts with some from each reference and method, each of the flips among them.
@@ -167,11 +241,16 @@ def _distinct(poses: list, heavy: np.ndarray, count: int, apart: float = 1.0) ->
     """Poses (best first) of which no two have a heavy-atom RMSD below ``apart`` angstrom."""
     kept: list = []
     for pose in poses:
-        if all(np.sqrt(((pose[1].xyz[heavy] - k[1].xyz[heavy]) ** 2).sum(1).mean()) > apart for k in kept):
+        if all(_apart(pose[1].xyz, k[1].xyz, heavy) > apart for k in kept):
             kept.append(pose)
         if len(kept) == count:
             break
     return kept
+
+
+def _apart(one: np.ndarray, two: np.ndarray, atoms: np.ndarray) -> float:
+    """RMSD (angstrom) of some atoms of two poses as they lie."""
+    return float(np.sqrt(((one[atoms] - two[atoms]) ** 2).sum(1).mean()))
 
 
 def _turn_hydroxyls(mol: Chem.Mol, xyz: np.ndarray, charges: tuple[float, ...], receptor: pocket.Receptor,
@@ -206,12 +285,17 @@ def minimised_alone(mol: Chem.Mol, parameters: LigandParameters, receptor: pocke
             found.append(Candidate(xyz, start, interaction, energy - interaction))
     if not found:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
-    return sorted(found, key=lambda c: c.rank)
+    heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
+    kept: list[Candidate] = []
+    for candidate in sorted(found, key=lambda c: c.rank):  # several starts may end in one place
+        if all(_apart(candidate.xyz, other.xyz, heavy) > SAME for other in kept):
+            kept.append(candidate)
+    return kept
 
 
 def minimised_together(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor,
-                       alone: list[Candidate], effort: Effort = USUAL) -> tuple[Candidate, list[dict]]:
-    """The best candidates minimised with the side chains; the winner with its strain, and what it beat."""
+                       alone: list[Candidate], effort: Effort = USUAL) -> list[Candidate]:
+    """The best candidates minimised with the side chains, best first, each with its strain."""
     chosen = alone[: effort.flexible]
     system = pocket.build_pocket(receptor, parameters, np.concatenate([c.xyz for c in chosen]), flexible=True)
     found = []
@@ -222,25 +306,33 @@ def minimised_together(mol: Chem.Mol, parameters: LigandParameters, receptor: po
     refined = []
     for _, candidate, xyz, pocket_xyz in found[: effort.refined]:
         xyz, pocket_xyz, energy = pocket.minimise(system, xyz, steps=300, pocket_xyz=pocket_xyz)
-        if same_stereo(mol, xyz):
-            refined.append((energy - _evidence(candidate.start), candidate, xyz, pocket_xyz))
+        if not same_stereo(mol, xyz):
+            continue
+        interaction = pocket.interaction_kcal(system, xyz, pocket_xyz)
+        apart = pocket.minimise(system, xyz + pocket.APART, steps=300, pocket_xyz=pocket_xyz)[2]
+        whole = receptor.positions.copy()
+        whole[system.kept] = pocket_xyz
+        refined.append((energy, Candidate(xyz, candidate.start, interaction, energy - apart - interaction, whole)))
     if not refined:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
-    refined.sort(key=lambda row: row[0])
-    first, candidate, xyz, pocket_xyz = refined[0]
-    together = first + _evidence(candidate.start)
-    interaction = pocket.interaction_kcal(system, xyz, pocket_xyz)
-    apart = pocket.minimise(system, xyz + pocket.APART, steps=300, pocket_xyz=pocket_xyz)[2]
-    net = together - apart
-    whole = receptor.positions.copy()
-    whole[system.kept] = pocket_xyz
-    heavy = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1]
-    runners_up = [{
-        "reference": row[1].start.reference, "method": row[1].start.method,
-        "above_kcal": round(row[0] - first, 2),
-        "rmsd_angstrom": round(float(np.sqrt(((row[2] - xyz)[heavy] ** 2).sum(1).mean())), 2),
-    } for row in refined[1:]]
-    return Candidate(xyz, candidate.start, interaction, net - interaction, whole), runners_up
+    # the energy of everything together decides: what a pose leaves behind when taken apart differs by chance
+    refined.sort(key=lambda row: row[0] - _evidence(row[1].start))
+    lowest = refined[0][0] - _evidence(refined[0][1].start)
+    return [replace(c, above=energy - _evidence(c.start) - lowest) for energy, c in refined]
+
+
+def settled(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor,
+            candidate: Candidate) -> Candidate:
+    """A pose that suits the receptor as it was given, where the side chains have not given way.
+
+    The ligand alone is minimised in the rigid receptor; kept unless it goes elsewhere or loses its stereochemistry.
+    """
+    system = pocket.build_pocket(receptor, parameters, candidate.xyz, flexible=False)
+    xyz, _, _ = pocket.minimise(system, candidate.xyz, steps=200, softness=(0.1, 0.0))
+    heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
+    if _apart(xyz, candidate.xyz, heavy) > SETTLED or not same_stereo(mol, xyz):
+        return candidate
+    return replace(candidate, xyz=xyz)
 
 
 def same_stereo(mol: Chem.Mol, xyz: np.ndarray) -> bool:

@@ -55,7 +55,7 @@ def place(parametrised, tmp_path_factory):
     def run(name: str, state: HelixState, **settings) -> Pose:
         parameters = parametrised(name)
         model = data_path("structures") / "models" / f"{state}.pdb"
-        return place_ligand(parameters.ligand, parameters, model, state, tmp_path_factory.mktemp("pose"), **settings)
+        return place_ligand(parameters.ligand, parameters, model, state, tmp_path_factory.mktemp("pose"), **settings)[0]
 
     return run
 
@@ -98,7 +98,7 @@ def test_references_are_regenerated_identically(shared_data, tmp_path):
 
 def test_a_missing_entry_is_named(tmp_path):
     with pytest.raises(InputError, match="entry 1ERR not found"):
-        references._find(tmp_path, next(s for s in references.SOURCES if s.entry == "1ERR"))
+        references.find_entry_files(tmp_path, next(s for s in references.SOURCES if s.entry == "1ERR"))
 
 
 # ------------------------------------------------------------------------------------------- geometry
@@ -171,7 +171,15 @@ def test_estradiol_fits_the_agonist_state(place, parametrised):
     template, posed = parametrised("estradiol").molecule(), read(pose.sdf)
     assert [a.GetSymbol() for a in posed.GetAtoms()] == [a.GetSymbol() for a in template.GetAtoms()]
     assert posed.GetProp("atom_names") == template.GetProp("atom_names")
-    assert Pose.from_folder(pose.sdf.parent).to_json() == pose.to_json()
+    folder = pose.sdf.parent
+    again = Pose.from_folder(folder)
+    assert again.to_json() == pose.to_json() and again.details == pose.details
+    kept = [Pose.from_folder(folder, rank) for rank in range(1, len(list(folder.glob("pose_*.sdf"))) + 1)]
+    assert [p.rank for p in kept] == list(range(1, len(kept) + 1))
+    assert Pose.from_folder(folder, len(kept) + 1).rank == 1  # replicas take the poses in turn
+    written = list(Chem.SDMolSupplier(str(folder / "poses.sdf"), removeHs=False))
+    assert [m.GetProp("confidence") for m in written] == [p.confidence for p in kept]
+    assert not pose.failed_checks and pose.vina_kcal < -7.0
 
 
 def test_the_same_seed_gives_the_same_pose(place):

@@ -1,0 +1,130 @@
+"""``esr1md ligands pose``: a ligand placed in a receptor model or in a structure file of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from esr1md.cli_ligands import FAILURES_LEFT, JsonOption, ligands_app
+from esr1md.errors import InputError
+from esr1md.specs import HelixState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+
+@ligands_app.command()
+def pose(
+    out: Annotated[Path, typer.Option("--out", "-o", help="New or empty folder for receptor, parameters and poses.")],
+    ligand: Annotated[str | None, typer.Option("--ligand", "-l", metavar="NAME", help="A catalogued ligand.")] = None,
+    smiles: Annotated[str | None, typer.Option("--smiles", help="A compound of your own.")] = None,
+    sdf: Annotated[Path | None, typer.Option("--sdf", metavar="FILE", help="The same from an SDF file; its coordinates "
+                                             "give the stereochemistry only.")] = None,
+    state: Annotated[str | None, typer.Option("--state", metavar="STATE", help="Pose in the model of this helix-12 "
+                                              "state: agonist, antagonist or displaced.")] = None,
+    variant: Annotated[str, typer.Option("--variant", "-v", metavar="VARIANT", help="Of that model: WT, Y537S ...")
+                       ] = "WT",
+    receptor: Annotated[Path | None, typer.Option("--receptor", metavar="FILE", help="Pose in this PDB or mmCIF file "
+                                                  "instead, in its own frame.")] = None,
+    box_ligand: Annotated[Path | None, typer.Option("--box-ligand", metavar="SDF", help="A ligand in the frame of "
+                                                    "--receptor: poses in the chain around it.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="NAME", help="Do not use this ligand's "
+                                                      "crystal pose (may be repeated).")] = None,
+    exclude_similar: Annotated[float, typer.Option("--exclude-similar", min=0, max=1, metavar="0-1", help="Use no "
+                               "crystal pose of a ligand with a Tanimoto coefficient above this.")] = 1.0,
+    seed: Annotated[int, typer.Option("--seed", min=1, help="Of conformers and docking.")] = 1,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Place a ligand: up to five poses, ranked, with scores, anchors, confidence and what it was placed by.
+
+    Crystal ligands of the same helix-12 state suggest where the scaffold lies, AutoDock Vina what they do not suggest,
+    the force field decides. A structure file keeps its heavy atoms and its frame; missing residues stay missing.
+
+    Examples:
+
+        esr1md ligands pose --ligand giredestrant --state antagonist --variant Y537S --out giredestrant
+
+        esr1md ligands pose --smiles "Oc1ccc(cc1)-c1ccc(O)cc1" --state agonist --out mine
+
+        esr1md ligands pose --sdf mine.sdf --receptor 1ERR.pdb --box-ligand raloxifene.sdf --out there
+
+    Exit code 3 if the ligand fits nowhere, which is an answer too.
+    """
+    from esr1md.cli import _document, _print, _write
+
+    with _document(json) as document:
+        from esr1md.ligand import pose_request as requests
+        from esr1md.terminal import stderr_console
+
+        if (state is None) == (receptor is None):
+            raise InputError("say where to pose", expected="one of --state STATE and --receptor FILE")
+        if box_ligand is not None and receptor is None:
+            raise InputError("--box-ligand shows the pocket of --receptor, which is not given",
+                             do="leave it out, or give the receptor file")
+        if receptor is not None and variant != "WT":
+            raise InputError("a structure file is taken with its own residues", expected="--variant with --state only",
+                             do="build the variant first: esr1md receptors build --from FILE --variant ...")
+        ligands = requests.wanted_ligands(ligand, smiles, sdf)
+        requests.check_excluded(tuple(exclude or ()))
+        _check_out(out)
+        with stderr_console().status("preparing the receptor ...") as waiting:
+            if receptor is not None:
+                place = requests.file_place(receptor, box_ligand, out)
+            else:
+                place = requests.model_place(variant, _state(state), out)
+            outcome = requests.pose_ligands(
+                ligands, place, out, seed=seed, exclude=tuple(exclude or ()), exclude_similar=exclude_similar,
+                report=lambda said: waiting.update(said + " ..."),
+            )
+        if json:
+            _write(document, requests.as_document(ligands, place, outcome, out))
+        else:
+            _print(_poses_view(outcome, place, out))
+    if outcome.failed:
+        raise typer.Exit(FAILURES_LEFT)
+
+
+def _state(text: str) -> HelixState:
+    from esr1md.catalogue import did_you_mean
+
+    known = [str(state) for state in HelixState]
+    if text.strip().lower() not in known:
+        raise InputError(f"unknown helix-12 state '{text}'", expected=", ".join(known), do=did_you_mean(text, known))
+    return HelixState(text.strip().lower())
+
+
+def _check_out(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not (out / "request.json").is_file():
+            raise InputError(f"'{out}' holds something else than poses", expected="a new folder, or one of an earlier "
+                             "call", do="give another --out")
+    except OSError as error:
+        raise InputError(f"cannot write to '{out}' ({error.strerror})", expected="a folder you may write to",
+                         do="give another --out") from None
+
+
+def _poses_view(outcome: Any, place: Any, out: Path) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
+
+    from esr1md.terminal import table_view
+
+    parts: list[RenderableType] = []
+    headings = {"rank": "", "confidence": "confidence", "above": "above best\nkcal/mol", "interaction": "interaction\n"
+                "kcal/mol", "strain": "strain\nkcal/mol", "vina": "Vina\nkcal/mol", "anchors": "anchors (A)",
+                "why": "why"}  # fmt: skip
+    for name, poses in outcome.poses.items():
+        rows = [{
+            "rank": pose.rank, "confidence": pose.confidence, "above": pose.above_kcal,
+            "interaction": pose.interaction_kcal, "strain": pose.strain_kcal, "vina": pose.vina_kcal,
+            "anchors": ", ".join(f"{key.split('_')[1]} {value}" for key, value in pose.anchors_angstrom.items()),
+            "why": pose.reason,
+        } for pose in poses]  # fmt: skip
+        parts.append(table_view(f"{name} in the {place.state} state", rows, headings))
+    for name, error in outcome.failed.items():
+        parts.append(Text(f"{name}: {error}", style="yellow"))
+    parts.append(Text(f"\n{out}"))
+    return Group(*parts)
