@@ -23,14 +23,14 @@ TABLE = Path(__file__).resolve().parents[3] / "shared/data/affinity/chembl_esr1_
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=1000, help="compounds for the states and for 3D")
+    parser.add_argument("--rows", type=int, default=1000, help="compounds for the states and for 3D; 0: none")
     parser.add_argument("--parameter-rows", type=int, default=100, help="compounds that get parameters too; 0: none")
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     if not TABLE.is_file():
         print(f"needs {TABLE.name} in ../shared/data/affinity, which is not here")
         return
-    cases = [("states", asked.rows, ["--no-3d"]), ("states and 3D", asked.rows, [])]
+    cases = [("states", asked.rows, ["--no-3d"]), ("states and 3D", asked.rows, [])] if asked.rows else []
     cases += [("states, 3D and parameters", asked.parameter_rows, ["--parameters"])] if asked.parameter_rows else []
     print(f"{asked.workers} processes\n")
     print("| | compounds | failed | ligands | wall (s) | compounds/s | CPU s per ligand | peak memory (MB) |")
