@@ -219,8 +219,8 @@ def _built(ligand: Ligand, settings: LibrarySettings) -> dict[str, Any]:
     if not (settings.parameters or settings.conformers):
         return {}
     if not has_conformer(Chem.MolFromSmiles(ligand.smiles)):
-        raise StageError("parameters", f"no 3D conformer found for '{ligand.smiles}'; check that its "
-                                       "stereochemistry is possible")  # fmt: skip
+        raise StageError("parameters", f"no 3D conformer found for '{ligand.smiles}': its bridged rings cannot have "
+                                       "this stereochemistry, or RDKit cannot build them")  # fmt: skip
     if settings.parameters:
         from esr1md.ligand.parameters import LigandParameters, parametrise
         from esr1md.replica import parameters_identity

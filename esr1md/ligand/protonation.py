@@ -112,9 +112,9 @@ def find_sites(mol: Chem.Mol) -> tuple[Chem.Mol, list[Site]]:
     _detector = _detector or ProtonationSiteDetector()
     with rdBase.BlockLogs():
         record, matches = _detector.find_sites(MoleculeRecord(Chem.MolToSmiles(mol), ""))
-    whole = Chem.Mol(record.mol)
-    if whole is None:
+    if record.mol is None:
         raise InputError(f"no ionisable groups can be looked for in '{Chem.MolToSmiles(mol)}'")
+    whole = Chem.Mol(record.mol)
     Chem.SanitizeMol(whole)
     sites: dict[int, Site] = {}
     for match in matches:

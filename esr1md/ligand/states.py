@@ -8,7 +8,7 @@ others beside it. Nothing is done silently: every step is in the notes.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -201,9 +201,7 @@ def ligands_from_sdf(path: Path | str, name: str | None = None, *, where: str = 
     name = checked_name(name or row.name or path.stem, place)
     found = prepare_compound(name, mol, where=place, drug_class=drug_class, stereo=stereo, charges=charges)
     unused = "Coordinates of the file are not used."
-    return [
-        Ligand(**{**each.ligand.__dict__, "notes": f"{each.ligand.notes} {unused}"}) for each in found.ligands
-    ]  # fmt: skip
+    return [replace(each.ligand, notes=f"{each.ligand.notes} {unused}") for each in found.ligands]
 
 
 def ligand_from_sdf(path: Path | str, name: str | None = None, *, where: str = "",
