@@ -35,7 +35,8 @@ def library_alone(mol: Chem.Mol) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--compounds", type=int, default=700, help="of DUD-E, drawn with a fixed seed")
+    parser.add_argument("--compounds", type=int, default=700, help="of DUD-E")
+    parser.add_argument("--seed", type=int, default=3, help="of the draw; the rules were looked over with 2")
     asked = parser.parse_args()
     entries = [entry for entry in catalogue_entries() if entry.simulated]
     same = sum(
@@ -57,7 +58,7 @@ def main() -> None:
     with open(TABLE, newline="", encoding="utf-8") as handle:
         for row in csv.DictReader(handle):
             given[row["id"]].add(row["smiles"])
-    chosen = random.Random(2).sample(sorted(given), min(asked.compounds, len(given)))
+    chosen = random.Random(asked.seed).sample(sorted(given), min(asked.compounds, len(given)))
     mols = [neutralised(Chem.MolFromSmiles(sorted(given[name])[0])) for name in chosen]
     charges = [{Chem.GetFormalCharge(Chem.MolFromSmiles(smiles)) for smiles in given[name]} for name in chosen]
 
