@@ -32,6 +32,11 @@ COUNTER_IONS = {
     "CCOC(C)=O": "ethyl acetate", "C1CCOC1": "tetrahydrofuran", "C1COCCO1": "dioxane", "ClC(Cl)Cl": "chloroform",
     "ClCCl": "dichloromethane", "Cc1ccccc1": "toluene", "CCCCCC": "hexane", "CCOCC": "diethyl ether",
 }  # fmt: skip
+#: Of these a solvent only accompanies a compound that is larger than itself.
+SOLVENTS = frozenset(
+    "methanol, ethanol, isopropanol, acetone, dimethyl sulfoxide, dimethylformamide, acetonitrile, ethyl acetate, "
+    "tetrahydrofuran, dioxane, chloroform, dichloromethane, toluene, hexane, diethyl ether".split(", ")
+)
 #: Metal ions that only accompany; bonds drawn to them are taken as ionic. Any other metal makes a complex.
 METALS = {"Li": "lithium", "Na": "sodium", "K": "potassium", "Rb": "rubidium", "Cs": "caesium", "Mg": "magnesium",
           "Ca": "calcium", "Sr": "strontium", "Ba": "barium", "Zn": "zinc", "Al": "aluminium"}  # fmt: skip
@@ -51,6 +56,11 @@ def without_salt(name: str, mol: Chem.Mol, where: str = "") -> tuple[Chem.Mol, l
     if len(parts) == 1:
         return mol, []
     known = [_counter_ion(part) for part in parts]
+    smallest = min((p.GetNumHeavyAtoms() for p, ion in zip(parts, known, strict=True) if not ion), default=0)
+    known = [
+        "" if ion in SOLVENTS and smallest and part.GetNumHeavyAtoms() >= smallest else ion
+        for part, ion in zip(parts, known, strict=True)
+    ]
     kept = [part for part, ion in zip(parts, known, strict=True) if not ion]
     removed = [ion for ion in known if ion]
     if not kept:  # sodium acetate, choline chloride: the largest organic part is the compound

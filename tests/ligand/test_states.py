@@ -25,6 +25,7 @@ BAD_SMILES = {
     "CCO ethanol": "text after the SMILES",
     "Oc1ccccc1.Nc1ccccc1": "a mixture of Oc1ccccc1, Nc1ccccc1; expected one compound.*perhaps",
     "C[C@@H](N)CC.C[C@H](N)CC": "a mixture of 2 stereoisomers",
+    "CCO.CCN": "a mixture of CCO, CCN",  # ethanol is a solvent only of what is larger
     "[Na+].[Cl-]": "no organic compound, only sodium, chloride",
     "CC(F)Cl": r"undefined stereochemistry at atom 2 \(C\).*C\[C@@H\]\(F\)Cl or C\[C@H\]\(F\)Cl.*stereo: enumerate",
     "CCS(=O)C": r"undefined stereochemistry at atom 3 \(S\)",
@@ -181,6 +182,7 @@ def test_bad_sdf_files_say_what_is_wrong(tmp_path):
     ("OC(CC(O)=O)(CC(O)=O)C(O)=O.CN(C)CCOc1ccccc1", "C[NH+](C)CCOc1ccccc1", "citrate"),
     ("c1ccccc1S(=O)(=O)[O-].CC[NH+](C)C", "CC[NH+](C)C", "besylate"),
     ("[Br-].C[N+](C)(C)CCCC", "CCCC[N+](C)(C)C", "bromide"),
+    ("CCO.NCc1ccccc1", "[NH3+]Cc1ccccc1", "ethanol"),
     ("OC(=O)C(F)(F)F.NCc1ccccc1", "[NH3+]Cc1ccccc1", "trifluoroacetate"),
 ])
 def test_salts_come_off_and_are_named(smiles, compound, removed):
