@@ -102,7 +102,7 @@ def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: s
         if found == "sdf":
             rows = _sdf_rows(lines)
         elif found == "csv":
-            rows = _csv_rows(lines, str(path), smiles_column, name_column, ".csv" if path.suffix == ".csv" else "")
+            rows = _csv_rows(lines, str(path), smiles_column, name_column)
         else:
             rows = _smi_rows(lines)
     except BaseException:
@@ -247,8 +247,7 @@ def _smi_rows(lines: _Lines) -> Iterator[InputRow]:
         yield _smiles_row(number, lines.number, line)
 
 
-def _csv_rows(lines: _Lines, label: str, smiles_column: str | None, name_column: str | None,
-              ending: str) -> Iterator[InputRow]:  # fmt: skip
+def _csv_rows(lines: _Lines, label: str, smiles_column: str | None, name_column: str | None) -> Iterator[InputRow]:
     header_line = next((line for line in lines if line.strip()), "")
     if not header_line:
         return iter(())
