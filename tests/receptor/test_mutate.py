@@ -19,11 +19,12 @@ from esr1md.receptor.frame import (
 )
 from esr1md.receptor.mutate import mutate, mutations_that_meet
 from esr1md.receptor.prepare import load_model
-from esr1md.receptor.quality import assess
+from esr1md.receptor.quality import assess, ramachandran
 from esr1md.receptor.relax import FORCE_FIELD, build_system
 from esr1md.receptor.repack import repack
+from esr1md.receptor.residues import chi1_rarity
 from esr1md.receptor.sequence import parse_variant
-from esr1md.receptor.settle import Candidate, settle
+from esr1md.receptor.settle import Candidate, backbone_torsions, is_n_cap, outliers, settle
 from esr1md.receptor.sidechain import nonbonded_parameters
 from esr1md.specs import Mutation
 
@@ -154,3 +155,44 @@ def test_settling_chooses_the_lower_energy():
     # a handicap larger than the difference turns the choice round
     candidates[1] = Candidate(model, model.positions, "as it is", handicap=1e5)
     assert settle(model, build_system(model.topology), candidates, {404}, set()).steps[-1].startswith("pushed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "state"), [("S463P", "antagonist"), ("V534E", "displaced"), ("P535H", "antagonist")])
+def test_no_new_ramachandran_outlier_at_a_mutation(name, state, tmp_path):
+    """Positions where the backbone that is there does not suit the new residue."""
+    variant = parse_variant(name)
+    found = build_receptor(variant, state, tmp_path).quality["details"]["ramachandran_outliers"]
+    known = {outlier.split()[0][3:] for outlier in assess(bundled_model(state))["details"]["ramachandran_outliers"]}
+    new = {int(outlier.split()[0][3:]) for outlier in found if outlier.split()[0][3:] not in known}
+    site = variant.mutations[0].position
+    assert not new & set(range(site - 4, site + 5))
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_torsions_and_outliers_are_those_that_quality_counts(state):
+    model = load_model(bundled_model(state).read_text())
+    torsions = backbone_torsions(model.topology, model.positions)
+    counted = ramachandran([r for r in chain_of(state) if r.name not in ("ACE", "NME")])
+    for label, _, phi, psi, _ in counted:
+        assert torsions[int(label[3:])][1:] == pytest.approx((phi, psi), abs=0.05)
+    assert {int(label[3:]) for label, *_, allowed in counted if not allowed} == outliers(torsions) & {
+        int(label[3:]) for label, *_ in counted
+    }
+
+
+def test_tyrosine_537_starts_helix_12_of_the_agonist_state():
+    model = load_model(bundled_model("agonist").read_text())
+    torsions = backbone_torsions(model.topology, model.positions)
+    assert is_n_cap(torsions, 537)
+    assert not is_n_cap(torsions, 541)  # inside the helix
+    assert not is_n_cap(torsions, 533)  # in the loop
+
+
+def test_serine_before_a_helix_takes_the_rotamer_that_bonds_to_it():
+    """Doig 1997: +60 for serine and threonine, -60 for residues that bond to nothing there."""
+    serine = {chi: chi1_rarity("SER", chi, n_cap=True) for chi in (60, 180, -60)}
+    assert serine[60] == 0 and min(serine[180], serine[-60]) > 1
+    assert chi1_rarity("TYR", -60, n_cap=True) == 0 and chi1_rarity("TYR", 180, n_cap=True) > 1
+    assert chi1_rarity("ASN", 60, n_cap=True) == chi1_rarity("ASN", 180, n_cap=True) == 0
+    assert chi1_rarity("ALA", 60, n_cap=True) == 0  # no chi 1
