@@ -12,6 +12,7 @@ import faulthandler
 import itertools
 import json
 import queue
+import resource
 import sqlite3
 import threading
 import time
@@ -31,6 +32,8 @@ from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
 
 #: Rows that one process takes at a time, and seconds after which a row is given up.
 CHUNK, ROW_LIMIT_S = 8, 120.0
+#: Memory that one process may take; a row that needs more (suramin's resonance forms: 3.5 GB) is given up.
+MEMORY_BYTES = 2 * 2**30
 
 
 class StoreProblem(InputError):
@@ -148,7 +151,14 @@ def prepare_library(
 
 def prepare_rows(rows: list[InputRow], settings: LibrarySettings) -> list[dict[str, Any]]:
     """The journal entries of some rows; called in a worker process, which ends itself when one row takes too long."""
+    _limit_memory()
     return [_prepare_row(row, settings) for row in rows]
+
+
+def _limit_memory() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 #: What a worker is asked to do.
@@ -164,6 +174,8 @@ def _prepare_row(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
         raise
     except (InputError, StageError) as error:
         entry = {"failure": error.cause if isinstance(error, StageError) else _reason(error, row)}
+    except MemoryError:
+        entry = {"failure": f"needs more than {MEMORY_BYTES / 2**30:.0f} GB of memory"}
     except Exception as error:  # one bad row never stops the rest; the record says what it was
         entry = {"failure": f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     finally:

@@ -174,6 +174,33 @@ def test_a_row_that_ends_its_process_costs_only_itself(tmp_path, monkeypatch):
     assert (again["failed"], again["done_before"]) == (0, 3)
 
 
+def take_memory_on_x(rows, settings):
+    """As prepare_rows, but a row called x wants 4 GB."""
+
+    def hungry(name, mol, **options):
+        if name == "x":
+            bytearray(4 * 2**30)
+        return prepare_compound(name, mol, **options)
+
+    from esr1md.ligand import states
+
+    prepare_compound = states.prepare_compound
+    states.prepare_compound = hungry
+    try:
+        return library.prepare_rows(rows, settings)
+    finally:
+        states.prepare_compound = prepare_compound
+
+
+def test_a_row_that_wants_too_much_memory_costs_only_itself(tmp_path, monkeypatch):
+    source, out = tmp_path / "a.smi", tmp_path / "out"
+    source.write_text("CCO a\nCCN x\nCCCC c\n")
+    monkeypatch.setattr(library, "prepare_in_worker", take_memory_on_x)
+    summary = prepare_library(source, out, FLAT)
+    assert (summary["rows"], summary["failed"]) == (3, 1)
+    assert table(out / "failures.csv")[0]["reason"] == "needs more than 2 GB of memory"
+
+
 @pytest.mark.slow
 def test_kill_9_and_run_again(tmp_path):
     source, out = tmp_path / "a.smi", tmp_path / "out"
