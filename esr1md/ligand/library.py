@@ -172,10 +172,12 @@ def _prepare_row(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
         entry = _prepared(row, settings)
     except StoreProblem:
         raise
-    except (InputError, StageError) as error:
-        entry = {"failure": error.cause if isinstance(error, StageError) else _reason(error, row)}
-    except MemoryError:
-        entry = {"failure": f"needs more than {MEMORY_BYTES / 2**30:.0f} GB of memory"}
+    except InputError as error:
+        entry = {"failure": _reason(error, row)}
+    except (MemoryError, StageError) as error:
+        cause = error.cause if isinstance(error, StageError) else "MemoryError"
+        hungry = cause.startswith("MemoryError")  # the store keeps what a stage raised as its failure
+        entry = {"failure": f"needs more than {MEMORY_BYTES / 2**30:.0f} GB of memory" if hungry else cause}
     except Exception as error:  # one bad row never stops the rest; the record says what it was
         entry = {"failure": f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"}
     finally:
