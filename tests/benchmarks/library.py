@@ -58,7 +58,7 @@ def spread(path: Path, rows: int) -> None:
 
 
 def measured(library: Path, out: Path, workers: int, options: list[str]) -> tuple[float, float, float, dict]:
-    """Wall time (s), processor time of all processes (s), peak memory of the whole process tree (MB) and the command's own summary."""
+    """Wall time and processor time of all processes (s), peak memory of the tree (MB), the command's summary."""
     command = [sys.executable, "-m", "esr1md.cli", "ligands", "prepare", str(library), "--out", str(out), "--json",
                "--workers", str(workers), *options]  # fmt: skip
     start, used, peak = time.monotonic(), processor_seconds(), 0.0
