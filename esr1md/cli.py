@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from esr1md import __version__
-from esr1md.cli_ligands import ligands_app
-from esr1md.cli_poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
-from esr1md.cli_receptors import receptors_app
+from esr1md.commands.ligands import ligands_app
+from esr1md.commands.poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
+from esr1md.commands.receptors import receptors_app
 from esr1md.errors import Esr1mdError, InputError
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def screen(
     path = named_file("screens", config).resolve()
     settings = load_screen(path)
     with _document(json) as out:
-        from esr1md.plan import plan_screen
-        from esr1md.run_display import announce, load_flow, progress
+        from esr1md.commands.run_display import announce, load_flow, progress
+        from esr1md.screen.plan import plan_screen
         from esr1md.store import Store
 
         plan = plan_screen(settings, store_root=store, limit=limit, platform=platform)
@@ -131,7 +131,7 @@ def status(
     json: JsonOption = False,
 ) -> None:
     """How far the screens of a store are: replicas done, running and waiting, and what failed and why."""
-    from esr1md.status import screen_names, screen_status
+    from esr1md.screen.status import screen_names, screen_status
     from esr1md.store import Store
 
     with _document(json) as out:
@@ -142,7 +142,7 @@ def status(
             return
         from rich.console import Group
 
-        from esr1md.run_display import status_view
+        from esr1md.commands.run_display import status_view
 
         _print(Group(*map(status_view, found)) if found else f"no screen has run in store '{store}'")
 
@@ -171,7 +171,7 @@ def report(
     json: JsonOption = False,
 ) -> None:
     """Write the report of a screen again: one HTML file that opens anywhere, offline."""
-    from esr1md.report import write_report
+    from esr1md.report.page import write_report
 
     with _document(json) as document:
         ranking = _stored_ranking(store, name)
@@ -218,7 +218,7 @@ def variants(
         if json:
             _write(out, rows)
         else:
-            from esr1md.terminal import variants_view
+            from esr1md.commands.terminal import variants_view
 
             _print(variants_view(rows, details=bool(names)))
 
@@ -242,8 +242,8 @@ def protocols(json: JsonOption = False) -> None:
 @app.command()
 def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     """What this machine can do, and what to do about what it cannot. Exit code 1 if something must be mended."""
+    from esr1md.commands.terminal import doctor_view, stderr_console
     from esr1md.doctor import diagnose
-    from esr1md.terminal import doctor_view, stderr_console
 
     with _document(json) as out:
         console = stderr_console()
@@ -262,7 +262,7 @@ def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None
 
 def _list_configs(folder: str, load: Any, json: bool) -> None:
     from esr1md.catalogue import named_file, names
-    from esr1md.terminal import table_view
+    from esr1md.commands.terminal import table_view
 
     with _document(json) as out:
         rows = []
@@ -294,7 +294,7 @@ def _existing_store(root: Path) -> Path:
 
 def _stored_ranking(root: Path, name: str | None) -> Any:
     """The ranking of a screen in the store; of what has finished, while it runs or after it was interrupted."""
-    from esr1md.status import screen_status
+    from esr1md.screen.status import screen_status
     from esr1md.store import Store
 
     kept = Store(_existing_store(root))
@@ -302,7 +302,7 @@ def _stored_ranking(root: Path, name: str | None) -> Any:
     folder = kept.root / "screens" / found.screen
     run = json_module.loads((folder / "run.json").read_text())
     if run["finished"] is None or not (folder / "ranking.json").is_file():
-        from esr1md.finish import rank_stored
+        from esr1md.screen.finish import rank_stored
 
         return rank_stored(kept, found.screen)  # running, or interrupted: whatever has finished
     from esr1md.scoring.scores import Ranking
@@ -311,8 +311,8 @@ def _stored_ranking(root: Path, name: str | None) -> Any:
 
 
 def _show_plan(plan: Any, json: bool, out: TextIO) -> None:
+    from esr1md.commands.terminal import plan_view
     from esr1md.store import Store
-    from esr1md.terminal import plan_view
 
     store = Store(plan.store_root)
     if json:
@@ -325,7 +325,7 @@ def _show_plan(plan: Any, json: bool, out: TextIO) -> None:
 
 
 def _show_ranking(ranking: Any, store: Path, json: bool, out: TextIO, *, details: bool = False) -> None:
-    from esr1md.terminal import ranking_view
+    from esr1md.commands.terminal import ranking_view
 
     if json:
         _write(out, ranking.model_dump(mode="json"))
@@ -337,7 +337,7 @@ def _show_ranking(ranking: Any, store: Path, json: bool, out: TextIO, *, details
 
 
 def _print(view: RenderableType) -> None:
-    from esr1md.terminal import stdout_console
+    from esr1md.commands.terminal import stdout_console
 
     console = stdout_console()
     with console.capture() as text:  # rich itself would answer a closed pipe ('| head') with exit code 1

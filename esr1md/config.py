@@ -120,7 +120,7 @@ class Thresholds(Settings):
 
 
 class PoseOptions(Settings):
-    """How ligands are placed (:func:`esr1md.ligand.poses.place_ligand`).
+    """How ligands are placed (:func:`esr1md.poses.place.place_ligand`).
 
     ``seed`` is that of the conformers; ``exclude`` names ligands whose crystal poses are not to be started
     from, to see what a placement is worth for a ligand without a crystal. ``poses`` is how many of the up to five

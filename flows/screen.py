@@ -3,7 +3,7 @@
     python -m flows.screen quickstart --store runs
 
 or deployed, from a checkout or an installed copy, by its entrypoint ``flows/screen.py:screen``. What the tasks
-call is in :mod:`esr1md.screen`; this file only says what waits for what, and shows it in Prefect.
+call is in :mod:`esr1md.screen.run`; this file only says what waits for what, and shows it in Prefect.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from esr1md.config import load_screen
 from esr1md.errors import InputError
-from esr1md.screen import (
+from esr1md.screen.run import (
     Plan,
     Step,
     early_preparations,
@@ -29,8 +29,8 @@ from esr1md.screen import (
     start_screen,
     steps,
 )
+from esr1md.screen.workers import WorkerPool
 from esr1md.store import Store
-from esr1md.workers import WorkerPool
 
 #: Work (s) that is worth a task of its own: less, and Prefect's bookkeeping would show in the run time.
 CHUNK_SECONDS = 30.0
@@ -68,7 +68,7 @@ def simulate(name: str, chunk: Sequence[Step], pool: WorkerPool, store: Store) -
     """Replicas, one after the other; returns the status of each by name.
 
     Not retried by Prefect: the store keeps what is finished, a worker that died is replaced and its replica
-    tried again by :func:`esr1md.screen.perform`, and a scientific failure would only fail again.
+    tried again by :func:`esr1md.screen.run.perform`, and a scientific failure would only fail again.
     """
     return {step.name: perform(step, pool, store)["status"] for step in chunk}
 
@@ -168,7 +168,7 @@ def run_screen_flow(
     Raises
     ------
     InputError
-        As :func:`esr1md.screen.run_screen`.
+        As :func:`esr1md.screen.run.run_screen`.
     """
     plan = plan_screen(load_screen(config), store, limit=limit, platform=platform)  # bad input is told at once
     start_screen(plan, retry=retry)

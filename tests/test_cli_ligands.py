@@ -7,7 +7,7 @@ import json
 import pytest
 
 from esr1md import cli
-from esr1md.cli_ligands import progress_line
+from esr1md.commands.ligands import progress_line
 from esr1md.ligand.library import Progress
 
 

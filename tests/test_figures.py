@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from esr1md import figures
-from esr1md.report_data import Replica, read_store
+from esr1md.report import figures
+from esr1md.report.data import Replica, read_store
 from esr1md.scoring.scores import CellScore, Comparison, Verdict
 from report_example import PEPTIDE, empty_ranking, make_screen, score
 

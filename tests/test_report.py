@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from esr1md.depiction import Axis, number, structure_pictures
 from esr1md.errors import InputError
-from esr1md.report import ASSETS, asset_digests, write_report
-from esr1md.report_data import mutated_positions, read_store, trim_complex
-from esr1md.report_words import headline, methods, names
+from esr1md.report.data import mutated_positions, read_store, trim_complex
+from esr1md.report.depiction import Axis, number, structure_pictures
+from esr1md.report.page import ASSETS, asset_digests, write_report
+from esr1md.report.words import headline, methods, names
 from esr1md.scoring.cells import ReplicaObservation
 from esr1md.scoring.ranking import rank_screen
 from esr1md.scoring.scores import Ranking, Verdict

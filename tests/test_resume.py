@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from esr1md.config import load_screen
-from esr1md.plan import plan_screen
-from esr1md.screen import run_screen
-from esr1md.status import screen_status
+from esr1md.screen.plan import plan_screen
+from esr1md.screen.run import run_screen
+from esr1md.screen.status import screen_status
 from esr1md.store import Store
 from esr1md.store.records import open_index, rebuild, replica_rows
 
@@ -50,7 +50,7 @@ site: one.yaml
 RUN = """
 import sys
 from esr1md.config import load_screen
-from esr1md.screen import run_screen
+from esr1md.screen.run import run_screen
 run_screen(load_screen(sys.argv[1]), sys.argv[2], report=False)
 """
 
@@ -118,7 +118,7 @@ def test_prefect_flow_resumes_the_same_store(screen_file, uninterrupted, tmp_pat
     (tmp_path / "flows" / "__init__.py").write_text("raise RuntimeError('not ours')")
     code = (
         "import sys\n"
-        "from esr1md.run_display import load_flow\n"
+        "from esr1md.commands.run_display import load_flow\n"
         "print(load_flow().run_screen_flow(sys.argv[1], sys.argv[2]))\n"
     )
     ran = subprocess.run(

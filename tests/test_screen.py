@@ -12,15 +12,15 @@ import pytest
 
 from esr1md.config import load_screen
 from esr1md.errors import InputError, StageError
-from esr1md.finish import collect
-from esr1md.plan import plan_screen
-from esr1md.replica import Job, pose_identity, progress_file, receptor_of, run_replica, write_progress
-from esr1md.screen import Step, perform, run_steps, start_screen, steps
+from esr1md.screen.finish import collect
+from esr1md.screen.plan import plan_screen
+from esr1md.screen.replica import Job, pose_identity, progress_file, receptor_of, run_replica, write_progress
+from esr1md.screen.run import Step, perform, run_steps, start_screen, steps
+from esr1md.screen.status import screen_status
+from esr1md.screen.workers import WorkerPool
 from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, digest_of, file_digest
-from esr1md.status import screen_status
 from esr1md.store import Store
 from esr1md.store.records import open_index, replica_rows
-from esr1md.workers import WorkerPool
 
 TINY_PROTOCOL = """
 name: tiny
@@ -276,9 +276,9 @@ def simulated(monkeypatch):
     def observe(folder, *args, **kwargs):
         (folder / "summary.json").write_text(json.dumps({"helix12_angstrom": 1.0}))
 
-    monkeypatch.setattr("esr1md.replica.prepare_receptor", stand_in("receptor", Anything()))
-    monkeypatch.setattr("esr1md.replica.prepare_parameters", stand_in("parameters", Anything()))
-    monkeypatch.setattr("esr1md.replica.prepare_pose", stand_in("pose", Anything()))
+    monkeypatch.setattr("esr1md.screen.replica.prepare_receptor", stand_in("receptor", Anything()))
+    monkeypatch.setattr("esr1md.screen.replica.prepare_parameters", stand_in("parameters", Anything()))
+    monkeypatch.setattr("esr1md.screen.replica.prepare_pose", stand_in("pose", Anything()))
     monkeypatch.setattr("esr1md.complex.build_complex", stand_in("complex"))
     monkeypatch.setattr("esr1md.dynamics.run.simulate", stand_in("dynamics", Simulation()))
     monkeypatch.setattr("esr1md.analysis.observe.observe", stand_in("analysis", observe))

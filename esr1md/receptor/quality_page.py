@@ -18,7 +18,7 @@ from esr1md.receptor.protonation import FORMS
 from esr1md.receptor.quality import LIMITS, WORDS, ramachandran, ramachandran_allowed
 from esr1md.receptor.residues import HEAVY_ATOMS
 
-ASSETS = Path(__file__).resolve().parents[1] / "report_assets"
+ASSETS = Path(__file__).resolve().parents[1] / "report" / "assets"
 _EXAMPLES = 6
 _GRID = 5  # degrees: resolution of the drawn regions
 

@@ -4,8 +4,8 @@
     python tests/benchmarks/docking.py table docking.jsonl
 
 Every ligand goes into its own receptor (redock) and into the other receptors of its helix-12 state (cross). A
-receptor keeps the heavy atoms of its file; a ligand starts from its SMILES. References of our placement that are the ligand
-itself or resemble it (Tanimoto of Morgan fingerprints above 0.7) are left out. Plain Vina: exhaustiveness 8 in a box
+receptor keeps the heavy atoms of its file; a ligand starts from its SMILES. References of our placement that are the
+ligand itself or resemble it (Tanimoto of Morgan fingerprints above 0.7) are left out. Plain Vina: exhaustiveness 8 in a box
 of 8 angstrom around the receptor's own crystal ligand, one ETKDG conformer. RMSD is symmetry-corrected over heavy
 atoms, without fitting; a pose is valid if it passes every PoseBusters test of its "dock" set. Rows are written as they
 come and not computed twice.
@@ -32,10 +32,10 @@ from rdkit import Chem, RDLogger
 from rdkit.Chem import AllChem, rdMolAlign
 
 from esr1md.errors import Esr1mdError
-from esr1md.ligand.docking import dock
 from esr1md.ligand.parameters import parametrise
-from esr1md.ligand.poses import place_ligand
-from esr1md.ligand.references import SOURCES, Source, crystal_ligand, find_entry_files
+from esr1md.poses.docking import dock
+from esr1md.poses.place import place_ligand
+from esr1md.poses.references import SOURCES, Source, crystal_ligand, find_entry_files
 from esr1md.receptor.frame import alpha_carbons, superpose_core
 from esr1md.receptor.given import receptor_as_given
 from esr1md.receptor.source import choose_chain

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from esr1md.run_display import load_flow
-from esr1md.screen import Step
+from esr1md.commands.run_display import load_flow
+from esr1md.screen.run import Step
 
 ROOT = Path(__file__).resolve().parents[2]
 

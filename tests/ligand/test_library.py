@@ -232,7 +232,7 @@ def test_kill_9_and_run_again(tmp_path):
 @pytest.mark.slow
 def test_parameters_go_where_a_screen_finds_them(tmp_path):
     from esr1md.ligand.states import ligand_from_smiles
-    from esr1md.replica import parameters_identity
+    from esr1md.screen.replica import parameters_identity
     from esr1md.specs import WILD_TYPE, Cell, HelixState, ReplicaSpec, digest_of
     from esr1md.store import Store
 

@@ -6,7 +6,7 @@ import pytest
 
 from esr1md.config import load_screen
 from esr1md.errors import InputError
-from esr1md.plan import plan_screen
+from esr1md.screen.plan import plan_screen
 
 SULFOXIDE = "name: mine, smiles: 'Oc1ccc(CCCS(=O)CC)cc1'"
 

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from esr1md.depiction import interval, number
-from esr1md.report_data import Replica
+from esr1md.report.data import Replica
+from esr1md.report.depiction import interval, number
 from esr1md.scoring.scores import Ranking, Score, Verdict
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

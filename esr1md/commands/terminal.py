@@ -14,7 +14,7 @@ from rich.text import Text
 from esr1md.scoring.scores import Failure, Ranking, Score, Verdict
 
 if TYPE_CHECKING:
-    from esr1md.plan import Plan
+    from esr1md.screen.plan import Plan
 
 VERDICT_STYLE = {
     Verdict.RETAINED: "bold green",
@@ -45,7 +45,7 @@ def stderr_console() -> Console:
 
 def ranking_view(ranking: Ranking, *, details: bool = False) -> RenderableType:
     """The answer of a screen: headline, ranking, mutants against wild type, controls, failures, limits."""
-    from esr1md.report_words import headline
+    from esr1md.report.words import headline
 
     answer = headline(ranking)
     head = Text.assemble((answer.title, "bold"), "\n", (answer.detail, "")) if answer.detail else Text(answer.title)

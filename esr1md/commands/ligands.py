@@ -62,7 +62,7 @@ def list_ligands(
         if json:
             _write(out, rows)
         else:
-            from esr1md.terminal import ligands_view
+            from esr1md.commands.terminal import ligands_view
 
             _print(ligands_view(rows, details=bool(names)))
 
@@ -150,7 +150,7 @@ def _shown() -> Iterator[Callable[[Progress], None]]:
 
     from rich.text import Text
 
-    from esr1md.terminal import stderr_console
+    from esr1md.commands.terminal import stderr_console
 
     console = stderr_console()
     if console.is_terminal:
@@ -170,7 +170,7 @@ def _shown() -> Iterator[Callable[[Progress], None]]:
 
 def progress_line(progress: Progress) -> str:
     """``1,204 of 20,000 rows, 12 failed, 4.1 rows/s, about 77 min left``."""
-    from esr1md.terminal import duration
+    from esr1md.commands.terminal import duration
 
     of = f" of {progress.total:,}" if progress.total else ""
     words = [f"{progress.done:,}{of} rows"]
@@ -185,7 +185,7 @@ def _summary_view(summary: dict[str, Any], out: Path) -> Any:
     from rich.console import Group
     from rich.text import Text
 
-    from esr1md.terminal import duration
+    from esr1md.commands.terminal import duration
 
     rows, failed = summary["rows"], summary["failed"]
     lines = [Text.assemble((f"{summary['prepared']:,} of {rows:,} compounds prepared", "bold"),

@@ -2,7 +2,7 @@
 
 The prepared copies live in ``structures/poses/`` and are made from a folder of PDB entries by ::
 
-    python -m esr1md.ligand.references --from PDB_FOLDER --out structures/poses
+    python -m esr1md.poses.references --from PDB_FOLDER --out structures/poses
 
 Heavy atoms are those of the crystal, superposed on the core C-alpha atoms of 3ERT chain A. Bond orders come
 from the SMILES below (a perceived bond order is wrong in some converted files: 5UFX's chromene reads as a
@@ -126,7 +126,7 @@ def load_references(folder: Path | None = None) -> tuple[Reference, ...]:
         mol = Chem.MolFromMolFile(str(folder / entry["file"]), removeHs=False)
         if mol is None:
             raise InputError(f"reference pose '{entry['file']}' cannot be read", where=str(folder / "poses.yaml"),
-                             do="make it again with python -m esr1md.ligand.references")
+                             do="make it again with python -m esr1md.poses.references")
         found.append(Reference(entry["name"], entry["ligand"], HelixState(entry["state"]), mol))
     return tuple(found)
 
@@ -268,7 +268,7 @@ def generate(folder: Path, out: Path) -> list[dict]:
         "about": "Crystal ligands in the common frame: wwPDB coordinates (CC0 1.0), some read through LIT-PCBA's "
                  "copies (*_ligand.sdf; Tran-Nguyen et al. 2020), hydrogens added, relaxed by MMFF94s with heavy atoms "
                  f"held beyond {RELAX_FREE} angstrom.",
-        "made_by": "python -m esr1md.ligand.references --from PDB_FOLDER --out structures/poses",
+        "made_by": "python -m esr1md.poses.references --from PDB_FOLDER --out structures/poses",
         "frame": {"entry": "3ERT", "chain": "A",
                   "calpha_angstrom": {n: [round(float(x), 3) for x in frame[n]] for n in FRAME_RESIDUES}},
         "poses": lines,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
-from esr1md.replica import Job
+from esr1md.screen.replica import Job
 from esr1md.store.artifacts import Store
 
 #: Milliseconds per time step of the whole domain in implicit solvent, for an estimate before anything has run:

@@ -10,12 +10,12 @@ from typing import Any
 
 from esr1md.config import Thresholds
 from esr1md.errors import InputError
-from esr1md.plan import Plan
-from esr1md.replica import progress_file
 from esr1md.scoring.cells import ReplicaObservation
 from esr1md.scoring.ranking import rank_screen
 from esr1md.scoring.scores import Failure, Ranking
 from esr1md.scoring.tables import ranking_tables
+from esr1md.screen.plan import Plan
+from esr1md.screen.replica import progress_file
 from esr1md.specs import Ligand
 from esr1md.store.artifacts import Store
 
@@ -31,7 +31,7 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
     Parameters
     ----------
     plan
-        From :func:`esr1md.plan.plan_screen`.
+        From :func:`esr1md.screen.plan.plan_screen`.
     store
         Its store, if it is not the plan's own.
     report
@@ -49,7 +49,7 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
     for table, rows in ranking_tables(ranking).items():
         replace_file(folder / f"{table}.csv", rows.to_csv(index=False))
     if report:
-        from esr1md.report import write_report
+        from esr1md.report.page import write_report
 
         write_report(ranking, store.root, folder / "report.html")
     mark_run(store, plan.name, finished=time.time())

@@ -10,9 +10,9 @@ from rdkit import Chem, DataStructs
 from rdkit.Chem import AllChem, rdFingerprintGenerator
 
 from esr1md.errors import StageError
-from esr1md.ligand import docking, docking_score, growth, placement, pocket
 from esr1md.ligand.parameters import LigandParameters
-from esr1md.ligand.references import Reference, frame_atoms, load_references
+from esr1md.poses import docking, docking_score, growth, placement, pocket
+from esr1md.poses.references import Reference, frame_atoms, load_references
 from esr1md.receptor.frame import superpose
 from esr1md.specs import HelixState
 

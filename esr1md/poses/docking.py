@@ -1,7 +1,7 @@
 """AutoDock Vina through its own Python package, with receptor and ligand typed by Meeko.
 
 Vina 1.2 (Eberhardt et al., J. Chem. Inf. Model. 2021, 61, 3891; Trott and Olson, J. Comput. Chem. 2010, 31, 455)
-samples what the references of :mod:`esr1md.ligand.placement` do not suggest, and scores poses beside the force
+samples what the references of :mod:`esr1md.poses.placement` do not suggest, and scores poses beside the force
 field. Lengths are angstrom, energies kcal/mol.
 """
 

@@ -93,7 +93,7 @@ def build(
     if accept_quality is not None and not accept_quality.strip():
         raise InputError("--accept-quality gives no reason", expected="why the model is good enough, in words")
     with _document(json) as document:
-        from esr1md.terminal import stderr_console
+        from esr1md.commands.terminal import stderr_console
 
         console = stderr_console()
         with console.status("reading ...") as waiting:
@@ -207,7 +207,7 @@ def _row(folder: Path, model: Any, seconds: float) -> dict[str, Any]:
 
 
 def _models_view(rows: list[dict[str, Any]]) -> RenderableType:
-    from esr1md.terminal import table_view
+    from esr1md.commands.terminal import table_view
 
     lines = []
     for row in rows:
@@ -231,8 +231,8 @@ def _check_view(found: dict[str, Any]) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
+    from esr1md.commands.terminal import table_view
     from esr1md.receptor.quality import LIMITS, WORDS
-    from esr1md.terminal import table_view
 
     quality = found["quality"]
     lines = []

@@ -24,14 +24,14 @@ import jinja2
 import plotly.graph_objects as go
 from markupsafe import Markup
 
-from esr1md import figures
-from esr1md.depiction import Axis, interval, number, structure_pictures
 from esr1md.errors import InputError
-from esr1md.report_data import HELIX12, KEY_RESIDUES, Replica, StoreData, read_store, receptor_sources
-from esr1md.report_words import headline, methods, production_ps
+from esr1md.report import figures
+from esr1md.report.data import HELIX12, KEY_RESIDUES, Replica, StoreData, read_store, receptor_sources
+from esr1md.report.depiction import Axis, interval, number, structure_pictures
+from esr1md.report.words import headline, methods, production_ps
 from esr1md.scoring.scores import Ranking
 
-ASSETS = Path(__file__).parent / "report_assets"
+ASSETS = Path(__file__).parent / "assets"
 
 #: What short dynamics can and cannot say, whatever the screen; ``Ranking.limits`` adds what is special to it.
 CAN_SAY = (
@@ -325,7 +325,7 @@ def _duration(picoseconds: float | None) -> str:
 
 
 def asset_digests() -> dict[str, str]:
-    """SHA-256 of each vendored file, for the test that compares them with ``report_assets/README.md``."""
+    """SHA-256 of each vendored file, for the test that compares them with ``report/assets/README.md``."""
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in vendored()}
 
 

@@ -1,6 +1,6 @@
 """Running a screen from the command line: what will be done, how far it is, all on standard error.
 
-The display reads the store's own progress records (:func:`esr1md.status.screen_status`), so it shows the same as
+The display reads the store's own progress records (:func:`esr1md.screen.status.screen_status`), so it shows the same as
 ``esr1md status`` from another terminal, and needs nothing from the engine that drives the screen.
 """
 
@@ -22,12 +22,12 @@ from rich.table import Table
 from rich.text import Text
 
 import esr1md
-from esr1md.status import ScreenStatus, screen_status
+from esr1md.commands.terminal import duration, stderr_console
+from esr1md.screen.status import ScreenStatus, screen_status
 from esr1md.store import Store
-from esr1md.terminal import duration, stderr_console
 
 if TYPE_CHECKING:
-    from esr1md.plan import Plan
+    from esr1md.screen.plan import Plan
 
 #: How often the display looks at the store (s); and, where it is no terminal, how often it says so at most.
 LOOK_S, SAY_S = 1.0, 20.0

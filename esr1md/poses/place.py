@@ -1,7 +1,7 @@
 """Poses: a ligand placed in a receptor model by the crystal ligands of the same helix-12 state.
 
-Conformers laid on reference ligands (:mod:`~esr1md.ligand.placement`) are grown into the pocket
-(:mod:`~esr1md.ligand.growth`) and minimised with the real force field (:mod:`~esr1md.ligand.pocket`), first
+Conformers laid on reference ligands (:mod:`~esr1md.poses.placement`) are grown into the pocket
+(:mod:`~esr1md.poses.growth`) and minimised with the real force field (:mod:`~esr1md.poses.pocket`), first
 alone, then the best few with the side chains around them. The pose with the lowest interaction energy plus
 strain wins. A ligand that only fits by straining itself and the pocket as much as it gains does not fit the
 state, and the error says which residues are in the way.
@@ -22,11 +22,11 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 
 from esr1md.errors import StageError
-from esr1md.ligand import placement, pocket, search
-from esr1md.ligand.docking import vina_scores, why_not
 from esr1md.ligand.parameters import LigandParameters
-from esr1md.ligand.pose_checks import anchor_distances, contacts, failed_checks
-from esr1md.ligand.references import Reference
+from esr1md.poses import placement, pocket, search
+from esr1md.poses.checks import anchor_distances, contacts, failed_checks
+from esr1md.poses.docking import vina_scores, why_not
+from esr1md.poses.references import Reference
 from esr1md.specs import HelixState, Ligand
 
 #: Net energy (interaction + strain, kcal/mol) for each heavy atom above which a pose does not fit. Measured:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from rdkit import Chem
 
-from esr1md.ligand import pocket
+from esr1md.poses import pocket
 
 #: A heavy-atom pair nearer than this fraction of the sum of van der Waals radii is a clash (not between atoms
 #: that can share a hydrogen bond, which may come to 2.4 angstrom).

@@ -145,14 +145,14 @@ def prepare_parameters(store: Store, job: Job):
 
 
 def prepare_pose(store: Store, job: Job):
-    """The starting :class:`~esr1md.ligand.poses.Pose` of a replica.
+    """The starting :class:`~esr1md.poses.place.Pose` of a replica.
 
     Raises
     ------
     StageError
         The ligand does not fit the state (an outcome, not an error), or what it needs has failed.
     """
-    from esr1md.ligand.poses import Pose, place_ligand
+    from esr1md.poses.place import Pose, place_ligand
 
     identity = pose_identity(job)
     digest = digest_of(identity)

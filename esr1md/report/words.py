@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from esr1md.figures import row_label
+from esr1md.report.figures import row_label
 from esr1md.scoring.scores import Comparison, Ranking, Verdict
 
 #: Names listed in one sentence before the rest is counted; fewer in the title.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from esr1md.cli_ligands import FAILURES_LEFT, JsonOption, ligands_app
+from esr1md.commands.ligands import FAILURES_LEFT, JsonOption, ligands_app
 from esr1md.errors import InputError
 from esr1md.specs import HelixState
 
@@ -55,8 +55,8 @@ def pose(
     from esr1md.cli import _document, _print, _write
 
     with _document(json) as document:
-        from esr1md.ligand import pose_request as requests
-        from esr1md.terminal import stderr_console
+        from esr1md.commands.terminal import stderr_console
+        from esr1md.poses import request as requests
 
         if (state is None) == (receptor is None):
             raise InputError("say where to pose", expected="one of --state STATE and --receptor FILE")
@@ -110,7 +110,7 @@ def _poses_view(outcome: Any, place: Any, out: Path) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    from esr1md.terminal import table_view
+    from esr1md.commands.terminal import table_view
 
     parts: list[RenderableType] = []
     headings = {"rank": "", "confidence": "confidence", "above": "above best\nkcal/mol", "interaction": "interaction\n"

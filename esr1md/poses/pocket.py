@@ -17,9 +17,9 @@ import openmm
 from openmm import app, unit
 
 from esr1md.errors import StageError
-from esr1md.ligand.docking_score import RADII, Features
 from esr1md.ligand.parameters import LigandParameters
-from esr1md.ligand.pocket_forces import (
+from esr1md.poses.docking_score import RADII, Features
+from esr1md.poses.pocket_forces import (
     COULOMB,
     KCAL,
     add_plain_pairs,

@@ -24,9 +24,10 @@ from typing import Any
 
 from esr1md.config import ScreenConfig
 from esr1md.errors import StageError
-from esr1md.finish import finish_screen, mark_run, rank_stored, read_json, replace_file, screen_folder
-from esr1md.plan import Plan, plan_screen
-from esr1md.replica import (
+from esr1md.scoring.scores import Ranking
+from esr1md.screen.finish import finish_screen, mark_run, rank_stored, read_json, replace_file, screen_folder
+from esr1md.screen.plan import Plan, plan_screen
+from esr1md.screen.replica import (
     parameters_identity,
     pose_identity,
     pose_receptor_of,
@@ -38,12 +39,11 @@ from esr1md.replica import (
     run_replica,
     write_progress,
 )
-from esr1md.scoring.scores import Ranking
+from esr1md.screen.status import screen_status
+from esr1md.screen.workers import WorkerDied, WorkerPool
 from esr1md.specs import digest_of
-from esr1md.status import screen_status
 from esr1md.store.artifacts import KINDS, Store
 from esr1md.store.records import open_index, replica_row, set_members, upsert
-from esr1md.workers import WorkerDied, WorkerPool
 
 __all__ = [
     "Plan",
@@ -285,7 +285,7 @@ def run_screen(
     store_root
         Results; what is there already is not computed again.
     limit, platform
-        See :func:`esr1md.plan.plan_screen`.
+        See :func:`esr1md.screen.plan.plan_screen`.
     retry
         Compute again what failed before.
     report

@@ -16,11 +16,11 @@ from esr1md.config import ALL, APO, ScreenConfig, SiteConfig, load_site
 from esr1md.dynamics.platforms import PlatformChoice, choose_platform
 from esr1md.dynamics.protocol import Protocol, load_protocol
 from esr1md.errors import InputError
-from esr1md.estimate import Estimate, estimate
 from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
 from esr1md.receptor.build import check_buildable, source_digest
 from esr1md.receptor.sequence import parse_variant
-from esr1md.replica import Job
+from esr1md.screen.estimate import Estimate, estimate
+from esr1md.screen.replica import Job
 from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, numeric_versions
 from esr1md.store.artifacts import Store
 

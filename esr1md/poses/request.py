@@ -11,9 +11,9 @@ from typing import Any
 from esr1md.errors import Esr1mdError, InputError
 from esr1md.ligand.catalogue import catalogue_ligand
 from esr1md.ligand.parameters import parametrise
-from esr1md.ligand.poses import Pose, place_ligand
-from esr1md.ligand.references import load_references
 from esr1md.ligand.states import ligands_from_sdf, ligands_from_smiles
+from esr1md.poses.place import Pose, place_ligand
+from esr1md.poses.references import load_references
 from esr1md.receptor.build import build_receptor
 from esr1md.receptor.given import receptor_as_given
 from esr1md.receptor.protonation import ligand_from_sdf

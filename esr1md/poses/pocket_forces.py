@@ -1,4 +1,4 @@
-"""The forces of :mod:`esr1md.ligand.pocket`: amber14SB and GAFF2 terms copied into a small System."""
+"""The forces of :mod:`esr1md.poses.pocket`: amber14SB and GAFF2 terms copied into a small System."""
 
 from __future__ import annotations
 

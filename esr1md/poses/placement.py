@@ -14,8 +14,8 @@ import numpy as np
 from rdkit import Chem
 from rdkit.Chem import AllChem, rdFMCS, rdMolAlign, rdMolDescriptors
 
-from esr1md.ligand.growth import rigid_pieces, rotor_tree
-from esr1md.ligand.references import Reference
+from esr1md.poses.growth import rigid_pieces, rotor_tree
+from esr1md.poses.references import Reference
 
 #: Methods of laying by shape: as aligned, and turned by 180 degrees about each of the reference's principal axes.
 FLIPS = ("shape", "shape flipped about its long axis", "shape flipped about its middle axis",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from rdkit import Chem
 
-from esr1md.ligand.docking_score import PocketScore
+from esr1md.poses.docking_score import PocketScore
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Poses: where a ligand starts in the pocket."""

@@ -1,0 +1,1 @@
+"""A screen: planned, run in processes that may die, resumed, finished."""
