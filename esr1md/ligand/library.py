@@ -236,13 +236,11 @@ def _built(ligand: Ligand, settings: LibrarySettings) -> dict[str, Any]:
         raise StageError("parameters", f"no 3D conformer found for '{ligand.smiles}': its bridged rings cannot have "
                                        "this stereochemistry, or RDKit cannot build them")  # fmt: skip
     if settings.parameters:
-        from esr1md.ligand.parameters import LigandParameters, parametrise
-        from esr1md.screen.replica import parameters_identity
-        from esr1md.specs import WILD_TYPE, Cell, HelixState, ReplicaSpec
+        from esr1md.ligand.parameters import LigandParameters, parameters_identity, parametrise
         from esr1md.store import Store
 
         # the identity a screen's replica gives them, so that a screen in this store finds them there
-        identity = parameters_identity(ReplicaSpec(Cell(WILD_TYPE, ligand, HelixState.ANTAGONIST), 1, {}, ""))
+        identity = parameters_identity(ligand, numeric_versions())
         try:
             folder = Store(Path(settings.parameters)).produce(
                 "parameters", digest_of(identity), lambda folder: parametrise(ligand, folder), spec=identity

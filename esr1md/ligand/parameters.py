@@ -28,6 +28,15 @@ METHOD = f"GAFF2 (antechamber, parmchk2) with {charge_model.METHOD} charges"
 CONFORMER_SEED = 20240229
 
 
+#: Packages whose version changes the parameters of a ligand.
+_NUMERIC = ("rdkit", "acpype", "openff-nagl-models", "esr1md-science")
+
+
+def parameters_identity(ligand: Ligand, versions: dict[str, str]) -> dict[str, Any]:
+    """What the parameters of a ligand depend on; ``versions`` as :func:`esr1md.specs.numeric_versions` gives them."""
+    return {"ligand": ligand.identity, "versions": {name: versions[name] for name in _NUMERIC if name in versions}}
+
+
 @dataclass(frozen=True)
 class LigandParameters:
     """A parametrised ligand.

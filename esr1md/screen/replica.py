@@ -19,17 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from esr1md.errors import StageError
+from esr1md.ligand.parameters import parameters_identity
 from esr1md.specs import WILD_TYPE, HelixState, ReplicaSpec, Variant, digest_of
 from esr1md.store.artifacts import Store
 from esr1md.store.records import replica_row
 
 Progress = Callable[[str, float], None]
 
-#: Packages that decide the numbers of each kind of folder; a replica depends on all of them.
-_VERSIONS = {
-    "receptors": ("openmm", "esr1md-science"),
-    "parameters": ("rdkit", "acpype", "openff-nagl-models", "esr1md-science"),
-}
+#: Packages that decide a receptor; a replica depends on all of them.
+_RECEPTOR_PACKAGES = ("openmm", "esr1md-science")
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Receptor:
             "variant": self.variant.name,
             "state": str(self.state),
             "source": self.source_digest,
-            "versions": _some(self.versions, "receptors"),
+            "versions": {name: version for name, version in self.versions.items() if name in _RECEPTOR_PACKAGES},
         }
 
     @property
@@ -86,25 +84,16 @@ def pose_receptor_of(job: Job) -> Receptor:
     return dataclasses.replace(receptor_of(job), variant=WILD_TYPE)
 
 
-def parameters_identity(spec: ReplicaSpec) -> dict[str, Any]:
-    """What the parameters of a replica's ligand depend on."""
-    return {"ligand": spec.cell.ligand.identity, "versions": _some(spec.versions, "parameters")}
-
-
 def pose_identity(job: Job) -> dict[str, Any]:
     """What the starting pose of a replica depends on."""
     return {
         "ligand": job.spec.cell.ligand.identity,
         "state": str(job.spec.cell.state),
-        "parameters": digest_of(parameters_identity(job.spec)),
+        "parameters": digest_of(parameters_identity(job.spec.cell.ligand, job.spec.versions)),
         "receptor": pose_receptor_of(job).digest,
         "options": {name: value for name, value in job.spec.pose.items() if name != "rank"},
         "versions": job.spec.versions,
     }
-
-
-def _some(versions: dict[str, str], kind: str) -> dict[str, str]:
-    return {name: version for name, version in versions.items() if name in _VERSIONS[kind]}
 
 
 # -- the shared preparations: each returns its record, computing it if nobody has ------------------------------
@@ -134,7 +123,7 @@ def prepare_parameters(store: Store, job: Job):
     """The :class:`~esr1md.ligand.parameters.LigandParameters` of a replica's ligand; raises ``StageError``."""
     from esr1md.ligand.parameters import LigandParameters, parametrise
 
-    identity = parameters_identity(job.spec)
+    identity = parameters_identity(job.spec.cell.ligand, job.spec.versions)
     folder = store.produce(
         "parameters",
         digest_of(identity),

@@ -5,8 +5,8 @@
 
 Every ligand goes into its own receptor (redock) and into the other receptors of its helix-12 state (cross). A
 receptor keeps the heavy atoms of its file; a ligand starts from its SMILES. References of our placement that are the
-ligand itself or resemble it (Tanimoto of Morgan fingerprints above 0.7) are left out. Plain Vina: exhaustiveness 8 in a box
-of 8 angstrom around the receptor's own crystal ligand, one ETKDG conformer. RMSD is symmetry-corrected over heavy
+ligand itself or resemble it (Tanimoto of Morgan fingerprints above 0.7) are left out. Plain Vina: exhaustiveness 8 in a
+box of 8 angstrom around the receptor's own crystal ligand, one ETKDG conformer. RMSD is symmetry-corrected over heavy
 atoms, without fitting; a pose is valid if it passes every PoseBusters test of its "dock" set. Rows are written as they
 come and not computed twice.
 """

@@ -231,8 +231,8 @@ def test_kill_9_and_run_again(tmp_path):
 
 @pytest.mark.slow
 def test_parameters_go_where_a_screen_finds_them(tmp_path):
+    from esr1md.ligand.parameters import parameters_identity
     from esr1md.ligand.states import ligand_from_smiles
-    from esr1md.screen.replica import parameters_identity
     from esr1md.specs import WILD_TYPE, Cell, HelixState, ReplicaSpec, digest_of
     from esr1md.store import Store
 
@@ -242,7 +242,7 @@ def test_parameters_go_where_a_screen_finds_them(tmp_path):
     (row,) = table(tmp_path / "out" / "ligands.csv")
     ligand = ligand_from_smiles("any name", "NCCc1ccc(O)cc1")
     spec = ReplicaSpec(Cell(WILD_TYPE, ligand, HelixState.AGONIST), 7, {}, "")
-    assert summary["failed"] == 0 and row["parameters"] == digest_of(parameters_identity(spec))
+    assert summary["failed"] == 0 and row["parameters"] == digest_of(parameters_identity(ligand, spec.versions))
     assert Store(store).find("parameters", row["parameters"]) is not None
     (mol,) = Chem.SDMolSupplier(str(tmp_path / "out" / "ligands.sdf"), removeHs=False)
     assert mol.GetNumAtoms() == 22 and mol.GetConformer().Is3D()
