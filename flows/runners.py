@@ -1,6 +1,6 @@
 """Where a flow's bookkeeping and its work run: the Prefect API it reports to, and its task runner.
 
-Work is done in processes of :class:`esr1md.screen.workers.WorkerPool`; Prefect's tasks are threads that wait for them.
+Work is done in processes of :class:`esr1md.workers.WorkerPool`; Prefect's tasks are threads that wait for them.
 Prefect's own ``ProcessPoolTaskRunner`` was tried and is not used: when one of its processes is killed, all submitted
 tasks fail with ``BrokenProcessPool``, finished ones included, and the run then hangs on exit (Prefect 3.8.8); it
 also imports Prefect in every process, which took 20 s before the first task began. With threads a death fails

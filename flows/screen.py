@@ -29,8 +29,8 @@ from esr1md.screen.run import (
     start_screen,
     steps,
 )
-from esr1md.screen.workers import WorkerPool
 from esr1md.store import Store
+from esr1md.workers import WorkerPool
 
 #: Work (s) that is worth a task of its own: less, and Prefect's bookkeeping would show in the run time.
 CHUNK_SECONDS = 30.0

@@ -17,10 +17,10 @@ from esr1md.screen.plan import plan_screen
 from esr1md.screen.replica import Job, pose_identity, progress_file, receptor_of, run_replica, write_progress
 from esr1md.screen.run import Step, perform, run_steps, start_screen, steps
 from esr1md.screen.status import screen_status
-from esr1md.screen.workers import WorkerPool
 from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, digest_of, file_digest
 from esr1md.store import Store
 from esr1md.store.records import open_index, replica_rows
+from esr1md.workers import WorkerPool
 
 TINY_PROTOCOL = """
 name: tiny

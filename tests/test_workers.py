@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from esr1md.errors import StageError
-from esr1md.screen.workers import PoolClosed, WorkerDied, WorkerPool
+from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_workers_end_with_a_killed_parent(tmp_path):
     """``kill -9`` of the run must not leave simulations computing for nobody."""
     code = (
         "import os, sys, threading, time\n"
-        "from esr1md.screen.workers import WorkerPool\n"
+        "from esr1md.workers import WorkerPool\n"
         "pool = WorkerPool(1, log_folder=sys.argv[1])\n"
         "print(pool.call(os.getpid), flush=True)\n"
         "pool.call(time.sleep, 600)\n"

@@ -27,8 +27,8 @@ from esr1md.errors import InputError, StageError
 from esr1md.ligand.inputs import InputFile, open_input
 from esr1md.ligand.library_journal import check_same, export, keep, only_run, open_journal
 from esr1md.ligand.molecules import InputRow, molecule_of
-from esr1md.screen.workers import PoolClosed, WorkerDied, WorkerPool
-from esr1md.specs import Ligand, digest_of, file_digest
+from esr1md.specs import Ligand, digest_of, file_digest, numeric_versions
+from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
 
 #: Rows that one process takes at a time, and seconds after which a row is given up.
 CHUNK, ROW_LIMIT_S = 8, 120.0

@@ -40,10 +40,10 @@ from esr1md.screen.replica import (
     write_progress,
 )
 from esr1md.screen.status import screen_status
-from esr1md.screen.workers import WorkerDied, WorkerPool
 from esr1md.specs import digest_of
 from esr1md.store.artifacts import KINDS, Store
 from esr1md.store.records import open_index, replica_row, set_members, upsert
+from esr1md.workers import WorkerDied, WorkerPool
 
 __all__ = [
     "Plan",

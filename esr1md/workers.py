@@ -4,7 +4,7 @@ A simulation can end its process: a driver's segmentation fault, the kernel's ou
 operator's ``kill -9``. ``concurrent.futures.ProcessPoolExecutor`` answers the first such death by failing
 every waiting call; here only the call that was running fails, and a fresh process takes the next one.
 
-Workers are started as ``python -m esr1md.screen.workers``, not by ``multiprocessing``, so that a user's script needs
+Workers are started as ``python -m esr1md.workers``, not by ``multiprocessing``, so that a user's script needs
 no ``if __name__ == "__main__"`` guard and numeric libraries see their thread limits before they are imported.
 """
 
@@ -118,13 +118,13 @@ class _Worker:
         log_folder.mkdir(parents=True, exist_ok=True)
         answers, answer_end = os.pipe()
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENMM_CPU_THREADS", "MKL_NUM_THREADS"), str(threads))
-        search_path = os.pathsep.join(str(Path(__file__).parents[2]) if p == "" else p for p in sys.path)
+        search_path = os.pathsep.join(str(Path(__file__).parents[1]) if p == "" else p for p in sys.path)
         try:
             self._log = log_folder / f"worker-{os.getpid()}-{answers}.log"
             with open(self._log, "ab") as log:
                 self.process = subprocess.Popen(
                     # -P: no folder of the user's, named like ours or a library, may stand in for it
-                    [sys.executable, "-P", "-m", "esr1md.screen.workers", str(answer_end), str(os.getpid())],
+                    [sys.executable, "-P", "-m", "esr1md.workers", str(answer_end), str(os.getpid())],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
