@@ -30,8 +30,8 @@ def pose(
                                                   "instead, in its own frame.")] = None,
     box_ligand: Annotated[Path | None, typer.Option("--box-ligand", metavar="SDF", help="A ligand in the frame of "
                                                     "--receptor: poses in the chain around it.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="NAME", help="Do not use this ligand's "
-                                                      "crystal pose (may be repeated).")] = None,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="NAME", help="Do not use the crystal "
+                                                      "pose of this ligand or PDB id (may be repeated).")] = None,
     exclude_similar: Annotated[float, typer.Option("--exclude-similar", min=0, max=1, metavar="0-1", help="Use no "
                                "crystal pose of a ligand with a Tanimoto coefficient above this.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=1, help="Of conformers and docking.")] = 1,

@@ -134,8 +134,8 @@ def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Pat
     seed
         Seeds the conformers and Vina; the same seed gives the same poses.
     exclude, exclude_similar
-        Ligand names whose references are not used, and the Tanimoto coefficient (:func:`search.similarity`) above
-        which none is (to test transfer to a new ligand).
+        Ligands, references or entries that are not used (:func:`search.names_of`), and the Tanimoto coefficient
+        (:func:`search.similarity`) above which none is (to test transfer to a new ligand).
 
     Returns
     -------

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from esr1md.catalogue import did_you_mean
 from esr1md.errors import Esr1mdError, InputError
 from esr1md.ligand.catalogue import catalogue_ligand
 from esr1md.ligand.parameters import parametrise
 from esr1md.ligand.states import ligands_from_sdf, ligands_from_smiles
 from esr1md.poses.place import Pose, place_ligand
 from esr1md.poses.references import load_references
+from esr1md.poses.search import names_of
 from esr1md.receptor.build import build_receptor
 from esr1md.receptor.given import receptor_as_given
 from esr1md.receptor.protonation import ligand_from_sdf
@@ -86,10 +88,12 @@ def wanted_ligands(name: str | None, smiles: str | None, sdf: Path | None) -> li
 
 def check_excluded(names: tuple[str, ...]) -> None:
     """Refuse a name that no reference pose has, so that nothing is left in by a slip of the pen."""
-    known = sorted({reference.ligand for reference in load_references()})
+    known = set().union(*(names_of(reference) for reference in load_references()))
     for name in names:
         if name not in known:
-            raise InputError(f"no reference pose of '{name}'", where="--exclude", expected=f"one of {', '.join(known)}")
+            ligands = sorted({reference.ligand for reference in load_references()})
+            raise InputError(f"no reference pose of '{name}'", where="--exclude",
+                             expected=f"a PDB id or one of {', '.join(ligands)}", do=did_you_mean(name, sorted(known)))
 
 
 def pose_ligands(ligands: list[Ligand], place: Place, out: Path, *, seed: int = 1, exclude: tuple[str, ...] = (),

@@ -131,7 +131,7 @@ def suitable_references(mol: Chem.Mol, references: tuple[Reference, ...], state:
     """
     scored = []
     for reference in references:
-        if reference.ligand in exclude or similarity(mol, reference.mol) > exclude_similar:
+        if names_of(reference) & set(exclude) or similarity(mol, reference.mol) > exclude_similar:
             continue
         same = reference.state == state or {reference.state, state} == {HelixState.ANTAGONIST, HelixState.DISPLACED}
         if not same and not mol.HasSubstructMatch(Chem.RemoveHs(reference.mol)):
@@ -143,6 +143,11 @@ def suitable_references(mol: Chem.Mol, references: tuple[Reference, ...], state:
     scored.sort(key=lambda row: (-row[0], not row[1], row[2].name))
     first_of = {reference.ligand: reference for _, _, reference in reversed(scored)}  # a ligand is laid on once
     return tuple(reference for _, _, reference in scored if first_of[reference.ligand] is reference)[:N_REFERENCES]
+
+
+def names_of(reference: Reference) -> set[str]:
+    """What a reference may be called: its ligand (``raloxifene``), itself (``1ERR_RAL``), its entry (``1ERR``)."""
+    return {reference.ligand, reference.name, reference.name.partition("_")[0]}
 
 
 def similarity(mol: Chem.Mol, other: Chem.Mol) -> float:
