@@ -152,16 +152,16 @@ def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Pat
     receptor = pocket.read_receptor(receptor_pdb)
     mol = parameters.molecule()
     Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
-    references = search.suitable_references(
-        mol, search.references_in_frame(receptor, receptor_pdb), state, exclude, exclude_similar
-    )
+    every = search.references_in_frame(receptor, receptor_pdb)
+    hormone = next(reference for reference in every if reference.name == search.HORMONE)
+    references = search.suitable_references(mol, every, state, exclude, exclude_similar)
     without_vina = why_not(mol)
     clock.lap("receptor")
     for effort in (search.USUAL, search.THOROUGH):  # no ligand is refused before a wider search
         grown = search.grown(mol, references, receptor, seed, effort)
         clock.lap("placement")
         if not without_vina:
-            grown += search.docked(mol, references, receptor_pdb, seed, effort)
+            grown += search.docked(mol, references, hormone, receptor, receptor_pdb, seed, effort)
             clock.lap("vina")
         alone = search.minimised_alone(mol, parameters, receptor, grown)
         clock.lap("ligand_minimisation")

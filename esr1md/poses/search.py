@@ -61,6 +61,16 @@ SAME = 0.5
 #: Farthest (angstrom RMSD) that settling into the rigid receptor may move a pose.
 SETTLED = 1.0
 
+#: What it counts for (kcal/mol) that a phenol, where the ligand has one, is within CLAMP (angstrom) of E353 or R394: in
+#: the 20 crystals at hand it is, at 3.0 angstrom or less. Without solvent the force field sees little of that bond.
+CLAMP_EVIDENCE, CLAMP = 15.0, 4.0
+
+_PHENOL = Chem.MolFromSmarts("[OX2H]c")
+
+#: The reference that shows where the hormone lies, and the share of its heavy atoms that a pose by Vina must cover to
+#: be in the pocket: every crystal ligand at hand covers 0.85 or more.
+HORMONE, IN_POCKET = "1QKU_EST", 0.5
+
 #: References laid on, best shared core first.
 N_REFERENCES = 6
 
@@ -74,7 +84,8 @@ SELECTION_EVIDENCE = 2.5
 class Candidate:
     """A pose on its way: positions (n x 3, angstrom), energies (kcal/mol) and where it came from.
 
-    ``above`` is how much it lies above the best (energy of ligand and pocket together less the crystal evidence).
+    ``clamp`` is what its phenol at the clamp counts for; ``above`` is how much it lies above the best (energy of
+    ligand and pocket together less the crystal evidence).
     """
 
     xyz: np.ndarray
@@ -82,6 +93,7 @@ class Candidate:
     interaction: float
     strain: float
     receptor_xyz: np.ndarray | None = None
+    clamp: float = 0.0
     above: float = 0.0
 
     @property
@@ -91,7 +103,12 @@ class Candidate:
     @property
     def rank(self) -> float:
         """What candidates are ordered by: the energy less the weight of the crystal evidence."""
-        return self.net - _evidence(self.start)
+        return self.net - self.evidence
+
+    @property
+    def evidence(self) -> float:
+        """What crystals say for this pose (kcal/mol): atoms that lay on a crystal ligand's, a phenol at the clamp."""
+        return _evidence(self.start) + self.clamp
 
 
 def failed(cause: str) -> StageError:
@@ -178,11 +195,18 @@ def grown(mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Rec
     return _distinct(poses, own.index, effort.rigid)
 
 
-def docked(mol: Chem.Mol, references: tuple[Reference, ...], receptor_pdb: Path, seed: int,
-           effort: Effort = USUAL) -> list[tuple[float, placement.Start]]:
+def docked(mol: Chem.Mol, references: tuple[Reference, ...], hormone: Reference, receptor: pocket.Receptor,
+           receptor_pdb: Path, seed: int, effort: Effort = USUAL) -> list[tuple[float, placement.Start]]:
     """Poses by Vina, which knows no reference, in the box of the references: score and pose.
 
-    Vina does not bend rings, so conformers with different rings are docked.
+    Vina does not bend rings, so conformers with different rings are docked. A pose outside the pocket is left out:
+    without solvent the force field would prefer a groove of the surface, where nothing strains the ligand. So is one
+    that turns a phenol away from the E353/R394 clamp.
+
+    Parameters
+    ----------
+    hormone
+        :data:`HORMONE` in the frame of the receptor: what fills less of its place is not in the pocket.
     """
     points = np.concatenate([reference.mol.GetConformer().GetPositions() for reference in references])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -196,7 +220,17 @@ def docked(mol: Chem.Mol, references: tuple[Reference, ...], receptor_pdb: Path,
             found.append((pose.score, placement.Start(pose.xyz, frozenset(), "Vina", "docked")))
     found.sort(key=lambda row: row[0])
     heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
-    return _distinct(found, heavy, effort.rigid // 3)
+    phenol = mol.HasSubstructMatch(_PHENOL)
+    inside = [row for row in found if _covered(row[1].xyz[heavy], hormone) >= IN_POCKET
+              and (not phenol or _clamp(mol, row[1].xyz, receptor, receptor.positions))]
+    return _distinct(inside, heavy, effort.rigid // 3)
+
+
+def _covered(xyz: np.ndarray, reference: Reference) -> float:
+    """Share of a reference's heavy atoms that have one of ``xyz`` (n x 3) within 2 angstrom."""
+    points = reference.mol.GetConformer().GetPositions()
+    points = points[[a.GetIdx() for a in reference.mol.GetAtoms() if a.GetAtomicNum() > 1]]
+    return float((np.linalg.norm(points[:, None] - xyz[None], axis=-1).min(axis=1) < 2.0).mean())
 
 
 def _ring_conformers(mol: Chem.Mol, effort: Effort, seed: int) -> list[np.ndarray]:
@@ -287,7 +321,8 @@ def minimised_alone(mol: Chem.Mol, parameters: LigandParameters, receptor: pocke
         xyz, pocket_xyz, energy = pocket.minimise(system, xyz, steps=50, softness=(1.0, 0.1, 0.0))
         if same_stereo(mol, xyz):
             interaction = pocket.interaction_kcal(system, xyz, pocket_xyz)
-            found.append(Candidate(xyz, start, interaction, energy - interaction))
+            clamp = _clamp(mol, xyz, receptor, receptor.positions)
+            found.append(Candidate(xyz, start, interaction, energy - interaction, clamp=clamp))
     if not found:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
     heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
@@ -306,7 +341,7 @@ def minimised_together(mol: Chem.Mol, parameters: LigandParameters, receptor: po
     found = []
     for candidate in chosen:
         xyz, pocket_xyz, energy = pocket.minimise(system, candidate.xyz, steps=60)
-        found.append((energy - _evidence(candidate.start), candidate, xyz, pocket_xyz))
+        found.append((energy - candidate.evidence, candidate, xyz, pocket_xyz))
     found.sort(key=lambda row: row[0])
     refined = []
     for _, candidate, xyz, pocket_xyz in found[: effort.refined]:
@@ -317,13 +352,25 @@ def minimised_together(mol: Chem.Mol, parameters: LigandParameters, receptor: po
         apart = pocket.minimise(system, xyz + pocket.APART, steps=300, pocket_xyz=pocket_xyz)[2]
         whole = receptor.positions.copy()
         whole[system.kept] = pocket_xyz
-        refined.append((energy, Candidate(xyz, candidate.start, interaction, energy - apart - interaction, whole)))
+        strain, clamp = energy - apart - interaction, _clamp(mol, xyz, receptor, whole)
+        refined.append((energy, Candidate(xyz, candidate.start, interaction, strain, whole, clamp)))
     if not refined:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
     # the energy of everything together decides: what a pose leaves behind when taken apart differs by chance
-    refined.sort(key=lambda row: row[0] - _evidence(row[1].start))
-    lowest = refined[0][0] - _evidence(refined[0][1].start)
-    return [replace(c, above=energy - _evidence(c.start) - lowest) for energy, c in refined]
+    refined.sort(key=lambda row: row[0] - row[1].evidence)
+    lowest = refined[0][0] - refined[0][1].evidence
+    return [replace(c, above=energy - c.evidence - lowest) for energy, c in refined]
+
+
+def _clamp(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor, receptor_xyz: np.ndarray) -> float:
+    """:data:`CLAMP_EVIDENCE` if a phenol oxygen is at the carboxylate of E353 or the guanidinium of R394, else 0."""
+    phenols = [match[0] for match in mol.GetSubstructMatches(_PHENOL)]
+    ends = [atom.index for atom in receptor.topology.atoms()
+            if (atom.residue.id, atom.name) in (("353", "OE1"), ("353", "OE2"), ("394", "NH1"), ("394", "NH2"))]
+    if not phenols or not ends:
+        return 0.0
+    nearest = np.linalg.norm(xyz[phenols][:, None] - receptor_xyz[ends][None], axis=-1).min()
+    return CLAMP_EVIDENCE if nearest < CLAMP else 0.0
 
 
 def settled(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor,
