@@ -240,7 +240,7 @@ def build_receptor(
         steps.append(f"accepted although {'; '.join(quality['problems'])}: {accept_quality}")
     elif quality["problems"]:
         reason = "; ".join(quality["problems"])
-        if name:
+        if source is None:
             raise StageError("receptor", f"the {variant} {state} model is bad: {reason}", where=str(pdb))
         for name in ("receptor.pdb", "quality.json"):
             (folder / name).unlink()
