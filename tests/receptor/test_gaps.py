@@ -21,8 +21,8 @@ def model(state: str, *missing: tuple[int, int]) -> gemmi.Chain:
         if residue.name in ("ACE", "NME") or any(first <= number <= last for first, last in missing):
             continue
         bare = residue.clone()
-        for atom in [atom for atom in bare if atom.is_hydrogen()]:
-            bare.remove_atom(atom.name, "\0", gemmi.Element("H"))
+        for name in [atom.name for atom in bare if atom.is_hydrogen()]:  # names: an atom does not outlive a removal
+            bare.remove_atom(name, "\0", gemmi.Element("H"))
         chain.add_residue(bare)
     return chain
 
