@@ -160,7 +160,7 @@ def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Pat
     for effort in (search.USUAL, search.THOROUGH):  # no ligand is refused before a wider search
         grown = search.grown(mol, references, receptor, seed, effort)
         clock.lap("placement")
-        if not without_vina:
+        if not without_vina and effort.ring_conformers:
             grown += search.docked(mol, references, hormone, receptor, receptor_pdb, seed, effort)
             clock.lap("vina")
         alone = search.minimised_alone(mol, parameters, receptor, grown)

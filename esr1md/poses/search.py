@@ -31,7 +31,8 @@ class Effort:
     rigid, flexible, refined
         Poses minimised alone, with side chains, and with side chains to the end.
     ring_conformers, exhaustiveness
-        Conformers with different rings that Vina docks, and its exhaustiveness for each.
+        Conformers with different rings that Vina docks, and its exhaustiveness for each; none in the wider search,
+        where a long chain would cost it minutes and growth is what finds the way out.
     """
 
     conformers: int
@@ -49,7 +50,7 @@ class Effort:
 USUAL = Effort(conformers=8, grown=24, beam=16, long_beam=64, rigid=12, flexible=10, refined=6,
                ring_conformers=2, exhaustiveness=1)
 THOROUGH = Effort(conformers=24, grown=48, beam=48, long_beam=192, rigid=36, flexible=20, refined=8,
-                  ring_conformers=3, exhaustiveness=2)
+                  ring_conformers=0, exhaustiveness=0)
 
 #: Vina's box: this much (angstrom) around the references, and not smaller than; poses taken of each run; ring
 #: systems that differ by more than this (angstrom RMSD) are docked apart.
