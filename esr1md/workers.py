@@ -14,12 +14,12 @@ import importlib
 import os
 import pickle
 import queue
+import select
 import signal
 import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -124,7 +124,7 @@ class _Worker:
             with open(self._log, "ab") as log:
                 self.process = subprocess.Popen(
                     # -P: no folder of the user's, named like ours or a library, may stand in for it
-                    [sys.executable, "-P", "-m", "esr1md.workers", str(answer_end), str(os.getpid())],
+                    [sys.executable, "-P", "-m", "esr1md.workers", str(answer_end)],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
@@ -191,9 +191,9 @@ def _read_exactly(pipe: BinaryIO, size: int) -> bytes:
     return data
 
 
-def _serve(answer_end: int, parent: int) -> None:
+def _serve(answer_end: int) -> None:
     """The worker's loop: read a call, do it, answer; ends with its parent, however that ended."""
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    _watch(answer_end)
     with os.fdopen(answer_end, "wb") as answers:
         while True:
             try:
@@ -218,11 +218,20 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _end_with_parent(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.killpg(os.getpid(), signal.SIGKILL)
+def _watch(answer_end: int) -> None:
+    """Fork a process that ends this one, and the programs it has started, once the parent is gone.
+
+    A thread could not: native code (docking, embedding) may hold the interpreter lock for minutes. The standard
+    input hangs up when its only writer, the parent, ends in whatever way; a poll for no event wakes for that alone.
+    """
+    if os.fork() != 0:
+        return
+    os.close(answer_end)  # or the parent would wait for an answer of a worker that has died
+    poll = select.poll()
+    poll.register(sys.stdin.fileno(), 0)
+    poll.poll()
+    os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), int(sys.argv[2]))
+    _serve(int(sys.argv[1]))

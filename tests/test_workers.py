@@ -97,18 +97,23 @@ def test_what_a_library_prints_goes_to_the_log(pool, tmp_path, capfd):
     assert "chatter" in "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
 
 
-def test_workers_end_with_a_killed_parent(tmp_path):
-    """``kill -9`` of the run must not leave simulations computing for nobody."""
+@pytest.mark.parametrize("library", ["CDLL", "PyDLL"])
+def test_workers_end_with_a_killed_parent(tmp_path, library):
+    """``kill -9`` of the run must not leave simulations computing for nobody.
+
+    ``PyDLL`` keeps the interpreter lock during the call, as docking does: no thread of the worker can run then.
+    """
     code = (
-        "import os, sys, threading, time\n"
+        "import os, sys\n"
         "from esr1md.workers import WorkerPool\n"
         "pool = WorkerPool(1, log_folder=sys.argv[1])\n"
         "print(pool.call(os.getpid), flush=True)\n"
-        "pool.call(time.sleep, 600)\n"
+        "pool.call(exec, f'import ctypes; ctypes.{sys.argv[2]}(None).sleep(600)')\n"
     )
     root = Path(__file__).resolve().parents[1]
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=root, stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), library], cwd=root, stdout=subprocess.PIPE)
     worker = int(parent.stdout.readline())
+    time.sleep(0.5)
     parent.kill()
     parent.wait()
     limit = time.monotonic() + 20
