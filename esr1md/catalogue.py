@@ -36,9 +36,7 @@ def data_path(kind: Kind) -> Path:
     root = checkout()
     folder = root / kind if root else _PACKAGE / "_data" / kind
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is missing: the installation of esr1md is incomplete; reinstall it"
-        )
+        raise FileNotFoundError(f"{folder} is missing: the installation of esr1md is incomplete; reinstall it")
     return folder
 
 

@@ -203,9 +203,7 @@ def nonbonded_force(system: openmm.System) -> openmm.NonbondedForce:
 
 def charges(nonbonded: openmm.NonbondedForce) -> np.ndarray:
     """Partial charges (n_atoms,) in elementary charges."""
-    return np.array(
-        [nonbonded.getParticleParameters(i)[0]._value for i in range(nonbonded.getNumParticles())]
-    )
+    return np.array([nonbonded.getParticleParameters(i)[0]._value for i in range(nonbonded.getNumParticles())])
 
 
 def gbsa_obc_force(

@@ -82,9 +82,7 @@ VERDICTS = (
 SHIFTS = {Verdict.RETAINED: -0.1, Verdict.CANNOT_TELL: 0.7, Verdict.WEAKENED: 2.0}
 
 
-def score(
-    value: float, half: float | None, n: int, unit: str = "kcal/mol", origin: str = "simulated"
-) -> Score:
+def score(value: float, half: float | None, n: int, unit: str = "kcal/mol", origin: str = "simulated") -> Score:
     low, high = (None, None) if half is None else (value - half, value + half)
     return Score(value=value, low=low, high=high, n_replicas=n, unit=unit, origin=origin)
 
@@ -99,8 +97,7 @@ def bundled_complex() -> str:
     for i, (atom, (x, y, z)) in enumerate(zip(ligand.GetAtoms(), xyz, strict=True), start=1):
         name = f"{atom.GetSymbol()}{i}"
         lines.append(
-            f"HETATM{i:5d}  {name:<4}LIG B   1    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00"
-            f"          {atom.GetSymbol():>2}"
+            f"HETATM{i:5d}  {name:<4}LIG B   1    {x:8.3f}{y:8.3f}{z:8.3f}  1.00  0.00          {atom.GetSymbol():>2}"
         )
     return "\n".join([*lines, "END", ""])
 
@@ -109,9 +106,7 @@ def model_digest() -> str:
     return file_digest(data_path("structures") / "models" / "antagonist.pdb")
 
 
-def write_replica(
-    root: Path, digest: str, seed: int, pdb: str, *, frames: int = 21, drift: float = 0.0
-) -> None:
+def write_replica(root: Path, digest: str, seed: int, pdb: str, *, frames: int = 21, drift: float = 0.0) -> None:
     folder = root / "replicas" / digest
     folder.mkdir(parents=True)
     rng = np.random.default_rng(int(digest[:8], 16))
@@ -255,4 +250,3 @@ def empty_ranking(**changes) -> Ranking:
         platform="CPU", versions={}, limits=(), controls=(), ranking=(), cells=(), comparisons=(),
     )  # fmt: skip
     return Ranking(**{**nothing, **changes})
-

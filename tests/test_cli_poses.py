@@ -73,8 +73,19 @@ def test_poses_lie_in_the_frame_of_the_given_file(run, tmp_path):
     crystal = Chem.MolFromMolFile(str(data_path("structures") / "poses" / "1QKU_EST.sdf"))
     crystal.GetConformer().SetPositions(crystal.GetConformer().GetPositions() @ TURN.T + 12.0)
     Chem.MolToMolFile(crystal, "box.sdf")
-    code, out, err = run("--smiles", ESTRADIOL, "--receptor", "mine.pdb", "--box-ligand", "box.sdf", "--out", "there",
-                         "--exclude", "1QKU", "--json")
+    code, out, err = run(
+        "--smiles",
+        ESTRADIOL,
+        "--receptor",
+        "mine.pdb",
+        "--box-ligand",
+        "box.sdf",
+        "--out",
+        "there",
+        "--exclude",
+        "1QKU",
+        "--json",
+    )
     assert code == 0, err
     document = json.loads(out)
     (ligand,) = document["ligands"]

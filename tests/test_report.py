@@ -325,9 +325,7 @@ def test_one_ligand(tmp_path):
 @pytest.mark.slow
 def test_forty_ligands_in_six_variants_stay_below_ten_megabytes(tmp_path):
     mutants = ("Y537S", "D538G", "E380Q", "L536H", "S463P")
-    ranking = make_screen(
-        tmp_path, pdb=bundled_complex(), n_ligands=40, mutants=mutants, replicas=5, frames=201
-    )
+    ranking = make_screen(tmp_path, pdb=bundled_complex(), n_ligands=40, mutants=mutants, replicas=5, frames=201)
     page, parsed = report_of(ranking, tmp_path)
     assert len(page.encode()) < 10_000_000
     assert parsed.text.count("raloxifene analogue 7") > 1

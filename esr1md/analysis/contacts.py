@@ -59,11 +59,7 @@ def fingerprint(trajectory: mdtraj.Trajectory, ligand_charges: dict[int, int]) -
 
 def anchors(trajectory: mdtraj.Trajectory) -> dict[str, np.ndarray]:
     """Distance (n_frames,) in angstrom from the nearest ligand N or O to each anchor; NaN when there is none."""
-    polar = [
-        a.index
-        for a in trajectory.topology.atoms
-        if a.residue.name == "LIG" and a.element.symbol in ("N", "O")
-    ]
+    polar = [a.index for a in trajectory.topology.atoms if a.residue.name == "LIG" and a.element.symbol in ("N", "O")]
     return {
         name: _closest(trajectory, polar, _atoms_of(trajectory.topology, number, names))
         for name, (number, names) in ANCHORS.items()
@@ -99,9 +95,7 @@ def _closest(trajectory: mdtraj.Trajectory, first: list[int], second: list[int])
 def _near_residues(trajectory: mdtraj.Trajectory, ligand: np.ndarray, cutoff_nm: float) -> list:
     """Receptor residues with an atom within ``cutoff_nm`` of the ligand in any frame."""
     others = np.array([a.index for a in trajectory.topology.atoms if a.residue.name != "LIG"])
-    found = np.unique(
-        np.concatenate(mdtraj.compute_neighbors(trajectory, cutoff_nm, ligand, others, periodic=False))
-    )
+    found = np.unique(np.concatenate(mdtraj.compute_neighbors(trajectory, cutoff_nm, ligand, others, periodic=False)))
     wanted = {trajectory.topology.atom(int(i)).residue.index for i in found}
     return [trajectory.topology.residue(i) for i in sorted(wanted)]
 

@@ -129,9 +129,7 @@ class MMGBSA:
         solvation = np.array([[self._solvation(i, frame) for i in range(3)] for frame in positions])
         change = (solvation[:, 0] - solvation[:, 1] - solvation[:, 2]) / KCAL
         vdw, coulomb = (np.array([p[i] for p in pair]) / KCAL for i in (0, 1))
-        return Energies(
-            vdw.sum(axis=1), coulomb.sum(axis=1), change[:, 0], change[:, 1], residue_pair=vdw + coulomb
-        )
+        return Energies(vdw.sum(axis=1), coulomb.sum(axis=1), change[:, 0], change[:, 1], residue_pair=vdw + coulomb)
 
     def _solvation(self, index: int, frame: np.ndarray) -> tuple[float, float]:
         context, part = self._contexts[index]
@@ -194,9 +192,7 @@ def surface_parameters(topology: app.Topology) -> list[tuple[float, float, float
     return [(p[0]._value / 10, p[1], p[2], p[3], p[4]._value * 100) for p in found]
 
 
-def _context(
-    gb: openmm.GBSAOBCForce, surface: list, atoms: np.ndarray, platform: PlatformChoice
-) -> openmm.Context:
+def _context(gb: openmm.GBSAOBCForce, surface: list, atoms: np.ndarray, platform: PlatformChoice) -> openmm.Context:
     """A context with the solvation terms of some atoms: generalised Born in group 0, surface in group 1."""
     system = openmm.System()
     part = openmm.GBSAOBCForce()

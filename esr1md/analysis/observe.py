@@ -67,9 +67,7 @@ def observe(
             column = np.full(trajectory.n_frames, np.nan)
             column[scored] = getattr(energies, name)
             columns[name] = column
-        extra["binding_sd_kcal"] = (
-            float(energies.binding_kcal.std(ddof=1)) if len(scored) > 1 else float("nan")
-        )
+        extra["binding_sd_kcal"] = float(energies.binding_kcal.std(ddof=1)) if len(scored) > 1 else float("nan")
         charged = _formal_charges(ligand_sdf, complex_)
     helix12.superpose_on_core(trajectory)
     columns |= helix12.measure(trajectory)
@@ -77,9 +75,7 @@ def observe(
     if len(complex_.ligand_atoms):
         columns |= contacts.anchors(trajectory)
         nitrogens = [
-            i
-            for i, charge in charged.items()
-            if charge > 0 and trajectory.topology.atom(i).element.symbol == "N"
+            i for i, charge in charged.items() if charge > 0 and trajectory.topology.atom(i).element.symbol == "N"
         ]
         columns["ligand_n_d351_angstrom"] = contacts.basic_nitrogen_to_d351(trajectory, nitrogens)
         columns["ligand_rmsd_angstrom"] = _ligand_rmsd(trajectory)
@@ -164,8 +160,6 @@ def _formal_charges(ligand_sdf: Path | None, complex_: Complex) -> dict[int, int
 
 def _ligand_rmsd(trajectory: mdtraj.Trajectory) -> np.ndarray:
     """Heavy-atom RMSD (n_frames,) in angstrom of the ligand to the first frame, after superposing the core."""
-    heavy = [
-        a.index for a in trajectory.topology.atoms if a.residue.name == "LIG" and a.element.symbol != "H"
-    ]
+    heavy = [a.index for a in trajectory.topology.atoms if a.residue.name == "LIG" and a.element.symbol != "H"]
     difference = trajectory.xyz[:, heavy] - trajectory.xyz[0, heavy]
     return 10 * np.sqrt((difference**2).sum(axis=-1).mean(axis=-1))

@@ -61,11 +61,16 @@ def pose(
         if (state is None) == (receptor is None):
             raise InputError("say where to pose", expected="one of --state STATE and --receptor FILE")
         if box_ligand is not None and receptor is None:
-            raise InputError("--box-ligand shows the pocket of --receptor, which is not given",
-                             do="leave it out, or give the receptor file")
+            raise InputError(
+                "--box-ligand shows the pocket of --receptor, which is not given",
+                do="leave it out, or give the receptor file",
+            )
         if receptor is not None and variant != "WT":
-            raise InputError("a structure file is taken with its own residues", expected="--variant with --state only",
-                             do="build the variant first: esr1md receptors build --from FILE --variant ...")
+            raise InputError(
+                "a structure file is taken with its own residues",
+                expected="--variant with --state only",
+                do="build the variant first: esr1md receptors build --from FILE --variant ...",
+            )
         ligands = requests.wanted_ligands(ligand, smiles, sdf)
         requests.check_excluded(tuple(exclude or ()))
         _check_out(out)
@@ -75,7 +80,12 @@ def pose(
             else:
                 place = requests.model_place(variant, _state(state), out)
             outcome = requests.pose_ligands(
-                ligands, place, out, seed=seed, exclude=tuple(exclude or ()), exclude_similar=exclude_similar,
+                ligands,
+                place,
+                out,
+                seed=seed,
+                exclude=tuple(exclude or ()),
+                exclude_similar=exclude_similar,
                 report=lambda said: waiting.update(said + " ..."),
             )
         if json:
@@ -99,11 +109,15 @@ def _check_out(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()) and not (out / "request.json").is_file():
-            raise InputError(f"'{out}' holds something else than poses", expected="a new folder, or one of an earlier "
-                             "call", do="give another --out")
+            raise InputError(
+                f"'{out}' holds something else than poses",
+                expected="a new folder, or one of an earlier call",
+                do="give another --out",
+            )
     except OSError as error:
-        raise InputError(f"cannot write to '{out}' ({error.strerror})", expected="a folder you may write to",
-                         do="give another --out") from None
+        raise InputError(
+            f"cannot write to '{out}' ({error.strerror})", expected="a folder you may write to", do="give another --out"
+        ) from None
 
 
 def _poses_view(outcome: Any, place: Any, out: Path) -> RenderableType:

@@ -19,8 +19,7 @@ from esr1md.errors import StageError
 ANTECHAMBER_LIMIT = 120.0
 PARMCHK_LIMIT = 60.0
 
-_SYSTEMS = {("Linux", "x86_64"): "amber_linux", ("Darwin", "x86_64"): "amber_macos",
-            ("Darwin", "arm64"): "amber_macos"}
+_SYSTEMS = {("Linux", "x86_64"): "amber_linux", ("Darwin", "x86_64"): "amber_macos", ("Darwin", "arm64"): "amber_macos"}
 
 
 def amber_home() -> Path:
@@ -33,12 +32,14 @@ def amber_home() -> Path:
     """
     spec = find_spec("acpype")
     if spec is None or not spec.submodule_search_locations:
-        raise StageError("parameters", "the package acpype (AmberTools programs) is not installed; "
-                                       "pip install acpype")
+        raise StageError("parameters", "the package acpype (AmberTools programs) is not installed; pip install acpype")
     system = (platform.system(), platform.machine())
     if system not in _SYSTEMS:
-        raise StageError("parameters", f"acpype carries no AmberTools programs for {system[0]} {system[1]}; "
-                                       "prepare ligand parameters on x86-64 Linux or macOS")
+        raise StageError(
+            "parameters",
+            f"acpype carries no AmberTools programs for {system[0]} {system[1]}; "
+            "prepare ligand parameters on x86-64 Linux or macOS",
+        )
     home = Path(next(iter(spec.submodule_search_locations))) / _SYSTEMS[system]
     for program in ("antechamber", "parmchk2"):
         if not (home / "bin" / "wrapped_progs" / program).is_file():
@@ -70,18 +71,40 @@ def gaff2_types(sdf_name: str, n_atoms: int, formal_charge: int, folder: Path) -
     StageError
         The program fails, or leaves an atom without a type.
     """
-    run_program("antechamber", ["-i", sdf_name, "-fi", "sdf", "-o", "typed.mol2", "-fo", "mol2",
-                                "-at", "gaff2", "-nc", str(formal_charge), "-pf", "y", "-s", "1",
-                                "-dr", "no"],
-                folder, "typed.mol2", ANTECHAMBER_LIMIT)
+    run_program(
+        "antechamber",
+        [
+            "-i",
+            sdf_name,
+            "-fi",
+            "sdf",
+            "-o",
+            "typed.mol2",
+            "-fo",
+            "mol2",
+            "-at",
+            "gaff2",
+            "-nc",
+            str(formal_charge),
+            "-pf",
+            "y",
+            "-s",
+            "1",
+            "-dr",
+            "no",
+        ],
+        folder,
+        "typed.mol2",
+        ANTECHAMBER_LIMIT,
+    )
     types = _mol2_types(folder / "typed.mol2")
     if len(types) != n_atoms:
-        raise StageError("parameters", f"antechamber typed {len(types)} of {n_atoms} atoms",
-                         where=str(folder))
+        raise StageError("parameters", f"antechamber typed {len(types)} of {n_atoms} atoms", where=str(folder))
     untyped = [i + 1 for i, name in enumerate(types) if name in ("DU", "du")]
     if untyped:
-        raise StageError("parameters", "GAFF2 has no atom type for atoms " + ", ".join(map(str, untyped)),
-                         where=str(folder))
+        raise StageError(
+            "parameters", "GAFF2 has no atom type for atoms " + ", ".join(map(str, untyped)), where=str(folder)
+        )
     return types
 
 
@@ -104,12 +127,16 @@ def gaff2_frcmod(folder: Path) -> tuple[Path, list[str]]:
         One sentence for each parameter that was estimated badly (``ATTN, need revision``).
     """
     # "-s 2" is GAFF2; the name "gaff2" is quietly taken for GAFF 1 by this version of parmchk2
-    run_program("parmchk2", ["-i", "typed.mol2", "-f", "mol2", "-o", "ligand.frcmod", "-s", "2"],
-                folder, "ligand.frcmod", PARMCHK_LIMIT)
+    run_program(
+        "parmchk2",
+        ["-i", "typed.mol2", "-f", "mol2", "-o", "ligand.frcmod", "-s", "2"],
+        folder,
+        "ligand.frcmod",
+        PARMCHK_LIMIT,
+    )
     frcmod = folder / "ligand.frcmod"
     poor = [line[:11].strip() for line in frcmod.read_text().splitlines() if "ATTN" in line]
-    return frcmod, [f"GAFF2 has no parameter for {types}: parmchk2 set it to zero, revise it by hand"
-                    for types in poor]
+    return frcmod, [f"GAFF2 has no parameter for {types}: parmchk2 set it to zero, revise it by hand" for types in poor]
 
 
 def run_program(name: str, arguments: list[str], folder: Path, output: str, limit: float) -> None:
@@ -122,31 +149,39 @@ def run_program(name: str, arguments: list[str], folder: Path, output: str, limi
     """
     home = amber_home()
     library = "DYLD_LIBRARY_PATH" if platform.system() == "Darwin" else "LD_LIBRARY_PATH"
-    environment = {"AMBERHOME": str(home), library: str(home / "lib"), "LC_ALL": "C", "OMP_NUM_THREADS": "1",
-                   "PATH": os.pathsep.join([str(home / "bin"), os.environ.get("PATH", os.defpath)])}
+    environment = {
+        "AMBERHOME": str(home),
+        library: str(home / "lib"),
+        "LC_ALL": "C",
+        "OMP_NUM_THREADS": "1",
+        "PATH": os.pathsep.join([str(home / "bin"), os.environ.get("PATH", os.defpath)]),
+    }
     log = folder / f"{name}.log"
     try:
         with open(log, "wb") as handle:
             # a session of its own, so that the programs it starts in turn can be ended with it
-            process = subprocess.Popen([str(home / "bin" / "wrapped_progs" / name), *arguments], cwd=folder,
-                                       env=environment, stdin=subprocess.DEVNULL, stdout=handle,
-                                       stderr=subprocess.STDOUT, start_new_session=True)
+            process = subprocess.Popen(
+                [str(home / "bin" / "wrapped_progs" / name), *arguments],
+                cwd=folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=handle,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
     except OSError as error:
-        raise StageError("parameters", f"{name} cannot run ({error.strerror or error})",
-                         where=str(home)) from None
+        raise StageError("parameters", f"{name} cannot run ({error.strerror or error})", where=str(home)) from None
     try:
         exit_code = process.wait(limit)
     except BaseException as error:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise StageError("parameters", f"{name} did not finish within {limit:.1f} s",
-                             where=str(log)) from None
+            raise StageError("parameters", f"{name} did not finish within {limit:.1f} s", where=str(log)) from None
         raise
     result = folder / output
     if exit_code != 0 or not result.is_file() or not result.stat().st_size:
-        raise StageError("parameters", f"{name} failed (exit {exit_code}): {_last_words(log)}",
-                         where=str(log))
+        raise StageError("parameters", f"{name} failed (exit {exit_code}): {_last_words(log)}", where=str(log))
 
 
 def _last_words(log: Path) -> str:

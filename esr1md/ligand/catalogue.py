@@ -92,8 +92,10 @@ class CatalogueEntry(BaseModel):
             It cannot be simulated, with the reason.
         """
         if self.simulated_smiles is None:
-            raise InputError(f"ligand '{self.name}' is listed but not simulated: {self.not_simulated}",
-                             do="leave it out, or give a structure of your own as smiles or sdf")
+            raise InputError(
+                f"ligand '{self.name}' is listed but not simulated: {self.not_simulated}",
+                do="leave it out, or give a structure of your own as smiles or sdf",
+            )
         from rdkit import Chem  # costs 0.2 s, which a mere listing need not pay
 
         mol = Chem.MolFromSmiles(self.simulated_smiles)
@@ -137,10 +139,11 @@ def catalogue_entry(name_or_synonym: str) -> CatalogueEntry:
     found = by_key.get(_key(name_or_synonym))
     if found is None:
         known = [name for entry in catalogue_entries() for name in (entry.name, *entry.synonyms)]
-        raise InputError(f"unknown ligand '{name_or_synonym}'",
-                         expected="a name of the ligand catalogue (esr1md ligands lists them)",
-                         do=did_you_mean(name_or_synonym, known)
-                         or "give your own compound as name and smiles, or name and sdf")
+        raise InputError(
+            f"unknown ligand '{name_or_synonym}'",
+            expected="a name of the ligand catalogue (esr1md ligands lists them)",
+            do=did_you_mean(name_or_synonym, known) or "give your own compound as name and smiles, or name and sdf",
+        )
     return found
 
 
@@ -171,8 +174,9 @@ def _read_entries(path: Path) -> tuple[CatalogueEntry, ...]:
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
-            raise InputError(f"entry {number} ({name or 'no name'}): {field}: {first['msg']}",
-                             where=str(path)) from error
+            raise InputError(
+                f"entry {number} ({name or 'no name'}): {field}: {first['msg']}", where=str(path)
+            ) from error
     _by_name(tuple(entries), where=str(path))
     return tuple(entries)
 

@@ -68,8 +68,9 @@ def charge_ligand(mol: Chem.Mol) -> ChargeResult:
     return ChargeResult(_equal_on_equal_atoms(mol, charges), domain_warnings(mol, model))
 
 
-def equilibrate(initial: np.ndarray, electronegativity: np.ndarray, hardness: np.ndarray,
-                total_charge: float) -> np.ndarray:
+def equilibrate(
+    initial: np.ndarray, electronegativity: np.ndarray, hardness: np.ndarray, total_charge: float
+) -> np.ndarray:
     """Charges that minimise the electronegativity-equalisation energy for a fixed total charge.
 
     ``q_i = p_i - e_i/s_i + (1/s_i) (Q - sum(p - e/s)) / sum(1/s)`` (Gilson 2003; Wang 2019, eq. 15).
@@ -104,30 +105,36 @@ def atom_features(mol: Chem.Mol, model: NaglModel) -> np.ndarray:
     for atom in mol.GetAtoms():
         symbol, degree = atom.GetSymbol(), atom.GetDegree()
         if symbol not in model.elements or degree not in model.connectivities:
-            raise StageError("parameters", f"no charge model for {symbol} with {degree} neighbours "
-                                           f"(atom {atom.GetIdx() + 1}); known: {', '.join(model.elements)}")
-        rows.append([
-            *(float(symbol == element) for element in model.elements),
-            *(float(degree == n) for n in model.connectivities),
-            average[atom.GetIdx()],
-            *(float(atom.IsInRingSize(size)) for size in model.ring_sizes),
-        ])
+            raise StageError(
+                "parameters",
+                f"no charge model for {symbol} with {degree} neighbours "
+                f"(atom {atom.GetIdx() + 1}); known: {', '.join(model.elements)}",
+            )
+        rows.append(
+            [
+                *(float(symbol == element) for element in model.elements),
+                *(float(degree == n) for n in model.connectivities),
+                average[atom.GetIdx()],
+                *(float(atom.IsInRingSize(size)) for size in model.ring_sizes),
+            ]
+        )
     return np.array(rows, dtype=np.float32)
 
 
 def domain_warnings(mol: Chem.Mol, model: NaglModel) -> tuple[str, ...]:
     """One sentence for each way the molecule leaves the chemistry that the network was trained on."""
     warnings = [
-        f"charges: {atom.GetSymbol()} (atom {atom.GetIdx() + 1}) is outside the training domain of "
-        f"{MODEL_NAME}"
-        for atom in mol.GetAtoms() if atom.GetAtomicNum() not in model.allowed_elements
+        f"charges: {atom.GetSymbol()} (atom {atom.GetIdx() + 1}) is outside the training domain of {MODEL_NAME}"
+        for atom in mol.GetAtoms()
+        if atom.GetAtomicNum() not in model.allowed_elements
     ]
     for smarts in model.forbidden_patterns:
         matches = mol.GetSubstructMatches(_pattern(smarts))
         if matches:
             atoms = ", ".join(str(i + 1) for i in matches[0])
-            warnings.append(f"charges: the group {smarts} (atoms {atoms}) is outside the training domain of "
-                            f"{MODEL_NAME}")
+            warnings.append(
+                f"charges: the group {smarts} (atoms {atoms}) is outside the training domain of {MODEL_NAME}"
+            )
     return tuple(warnings)
 
 

@@ -36,8 +36,9 @@ _TORSION = re.compile(r"^(..-..-..-..) +\d+ +-?[\d.]+ +-?[\d.]+ +(-?[\d.]+)")
 COULOMB_14, LENNARD_JONES_14 = 0.8333333333333334, 0.5
 
 
-def write_forcefield(mol: Chem.Mol, atom_names: list[str], types: list[str], charges: list[float],
-                     frcmod: Path, path: Path) -> None:
+def write_forcefield(
+    mol: Chem.Mol, atom_names: list[str], types: list[str], charges: list[float], frcmod: Path, path: Path
+) -> None:
     """Write ``path`` (OpenMM ForceField XML) with the residue template ``LIG``.
 
     Parameters
@@ -76,8 +77,9 @@ def write_forcefield(mol: Chem.Mol, atom_names: list[str], types: list[str], cha
     for name, kind, charge in zip(atom_names, types, charges, strict=True):
         ElementTree.SubElement(residue, "Atom", name=name, type=TYPE_PREFIX + kind, charge=f"{charge:.8f}")
     for bond in mol.GetBonds():
-        ElementTree.SubElement(residue, "Bond", atomName1=atom_names[bond.GetBeginAtomIdx()],
-                               atomName2=atom_names[bond.GetEndAtomIdx()])
+        ElementTree.SubElement(
+            residue, "Bond", atomName1=atom_names[bond.GetBeginAtomIdx()], atomName2=atom_names[bond.GetEndAtomIdx()]
+        )
     root.insert(list(root).index(root.find("AtomTypes")) + 1, residues)
     if (info := root.find("Info")) is not None:
         root.remove(info)  # it holds a date, and equal input must give an equal file
@@ -108,8 +110,9 @@ def _parameters_xml(frcmod: Path, types: set[str]) -> ElementTree.Element:
             # "amber" makes OpenMM choose the atom order of an improper as Amber's tleap does
             parameters.write(text, improper_dihedrals_ordering="amber")
         except Exception as error:
-            raise StageError("parameters", f"GAFF2 parameters cannot be read by ParmEd ({error})",
-                             where=str(frcmod)) from error
+            raise StageError(
+                "parameters", f"GAFF2 parameters cannot be read by ParmEd ({error})", where=str(frcmod)
+            ) from error
     return ElementTree.fromstring(text.getvalue())
 
 
@@ -140,8 +143,12 @@ def _first_definitions(gaff2: Path, folder: Path) -> str:
 def _keep_types(parameters: AmberParameterSet, types: set[str]) -> None:
     """Drop from a parameter set all that names an atom type not in ``types`` (``X`` is any type)."""
     allowed = types | {"X"}
-    for table in (parameters.bond_types, parameters.angle_types, parameters.dihedral_types,
-                  parameters.improper_periodic_types):
+    for table in (
+        parameters.bond_types,
+        parameters.angle_types,
+        parameters.dihedral_types,
+        parameters.improper_periodic_types,
+    ):
         for key in [key for key in table if not allowed.issuperset(key)]:
             del table[key]
     for name in [name for name in parameters.atom_types if name not in types]:

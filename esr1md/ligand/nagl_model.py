@@ -102,19 +102,24 @@ def load_model() -> NaglModel:
     try:
         return _from_checkpoint(content)
     except (KeyError, ValueError, IndexError, AttributeError) as error:
-        raise StageError("parameters", f"{MODEL_NAME}.pt does not hold the expected network ({error!r}); "
-                                       "install the tested version of openff-nagl-models") from error
+        raise StageError(
+            "parameters",
+            f"{MODEL_NAME}.pt does not hold the expected network ({error!r}); "
+            "install the tested version of openff-nagl-models",
+        ) from error
 
 
 def _model_file() -> Path:
     package = find_spec("openff.nagl_models") if find_spec("openff") else None
     if package is None or not package.submodule_search_locations:
-        raise StageError("parameters", "the package openff-nagl-models is not installed; "
-                                       "pip install openff-nagl-models")
+        raise StageError(
+            "parameters", "the package openff-nagl-models is not installed; pip install openff-nagl-models"
+        )
     path = Path(next(iter(package.submodule_search_locations))) / "models" / "am1bcc" / f"{MODEL_NAME}.pt"
     if not path.is_file():
-        raise StageError("parameters", f"openff-nagl-models holds no {MODEL_NAME}.pt; "
-                                       "install the tested version", where=str(path))
+        raise StageError(
+            "parameters", f"openff-nagl-models holds no {MODEL_NAME}.pt; install the tested version", where=str(path)
+        )
     return path
 
 
@@ -132,8 +137,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             root = pickle_name.removesuffix("data.pkl")
             return _TensorUnpickler(archive, root, archive.read(pickle_name)).load()
     except (zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, KeyError, EOFError) as error:
-        raise StageError("parameters", f"not a readable torch checkpoint ({error})",
-                         where=str(path)) from error
+        raise StageError("parameters", f"not a readable torch checkpoint ({error})", where=str(path)) from error
 
 
 class _Inert:
@@ -203,8 +207,11 @@ def _from_checkpoint(content: dict[str, Any]) -> NaglModel:
         raise ValueError("postprocess")
     stem = "convolution_module.gcn_layers"
     layers = tuple(
-        (weights[f"{stem}.{i}.fc_self.weight"], weights[f"{stem}.{i}.fc_self.bias"],
-         weights[f"{stem}.{i}.fc_neigh.weight"])
+        (
+            weights[f"{stem}.{i}.fc_self.weight"],
+            weights[f"{stem}.{i}.fc_self.bias"],
+            weights[f"{stem}.{i}.fc_neigh.weight"],
+        )
         for i in range(len(convolution["layers"]))
     )
     dense = sorted(k for k in weights if k.startswith("readout_modules") and k.endswith(".weight"))

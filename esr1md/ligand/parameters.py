@@ -113,8 +113,7 @@ class LigandParameters:
                 seconds=record["seconds"],
             )
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StageError("parameters", f"no readable parameters here ({error})",
-                             where=str(folder)) from error
+            raise StageError("parameters", f"no readable parameters here ({error})", where=str(folder)) from error
 
 
 def parametrise(ligand: Ligand, folder: Path) -> LigandParameters:
@@ -202,8 +201,11 @@ def ligand_molecule(ligand: Ligand) -> tuple[Chem.Mol, list[str]]:
     if AllChem.EmbedMolecule(mol, settings) < 0:
         settings.useRandomCoords = True
         if AllChem.EmbedMolecule(mol, settings) < 0:
-            raise StageError("parameters", f"{ligand.name}: no 3D conformer found for '{ligand.smiles}'; "
-                                           "check that its stereochemistry is possible")
+            raise StageError(
+                "parameters",
+                f"{ligand.name}: no 3D conformer found for '{ligand.smiles}'; "
+                "check that its stereochemistry is possible",
+            )
         warnings.append("conformer: ETKDG needed random starting coordinates")
     if AllChem.MMFFHasAllMoleculeParams(mol):
         AllChem.MMFFOptimizeMolecule(mol, maxIters=500)

@@ -135,8 +135,7 @@ class _Part:
                 found[i] = role
         return found
 
-    def transfer_paths(self, orders: dict[frozenset[int], int], donor: int,
-                       acceptors: set[int]) -> Iterator[list[int]]:
+    def transfer_paths(self, orders: dict[frozenset[int], int], donor: int, acceptors: set[int]) -> Iterator[list[int]]:
         """Simple paths from the donor whose bond orders go n, n+1, n, n+1 ... and end on a rise."""
 
         def extend(path: list[int], last: int, rise: bool) -> Iterator[list[int]]:
@@ -176,8 +175,11 @@ def _lowest_forms(mol: Chem.Mol, atoms: list[int]) -> list[list[int]]:
             continue
         seen.add(key)
         if len(seen) > MAX_FORMS:
-            raise StageError("parameters", f"more than {MAX_FORMS} resonance forms in a conjugated part of "
-                                           f"{len(atoms)} atoms; its charges cannot be averaged")
+            raise StageError(
+                "parameters",
+                f"more than {MAX_FORMS} resonance forms in a conjugated part of "
+                f"{len(atoms)} atoms; its charges cannot be averaged",
+            )
         roles = part.roles(charges, orders)
         energies[charge_key] = sum(role.energy for role in roles.values())
         acceptors = {i for i, role in roles.items() if not role.donor}

@@ -15,8 +15,12 @@ CLASH_FRACTION, HYDROGEN_BOND_LIMIT = 0.75, 2.4
 _VDW = {"C": 1.7, "N": 1.55, "O": 1.52, "S": 1.8, "F": 1.47, "Cl": 1.75, "Br": 1.85, "I": 1.98, "P": 1.8, "B": 1.92}
 
 
-def contacts(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor, receptor_xyz: np.ndarray,
-             ) -> list[tuple[str, float]]:
+def contacts(
+    mol: Chem.Mol,
+    xyz: np.ndarray,
+    receptor: pocket.Receptor,
+    receptor_xyz: np.ndarray,
+) -> list[tuple[str, float]]:
     """Clashing heavy-atom pairs: the residue (``L540``) and by how much (angstrom) they are too near."""
     ligand = [a for a in mol.GetAtoms() if a.GetAtomicNum() > 1]
     found = []
@@ -43,8 +47,12 @@ def anchor_distances(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor) 
     """
     donors = [m[0] for m in mol.GetSubstructMatches(Chem.MolFromSmarts("[OX2H,nX3H]"))]
     amines = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() == 7 and a.GetFormalCharge() > 0]
-    wanted = (("hydroxyl_E353", donors, 353, ("OE1", "OE2")), ("hydroxyl_R394", donors, 394, ("NH1", "NH2")),
-              ("hydroxyl_H524", donors, 524, ("ND1", "NE2")), ("amine_D351", amines, 351, ("OD1", "OD2")))
+    wanted = (
+        ("hydroxyl_E353", donors, 353, ("OE1", "OE2")),
+        ("hydroxyl_R394", donors, 394, ("NH1", "NH2")),
+        ("hydroxyl_H524", donors, 524, ("ND1", "NE2")),
+        ("amine_D351", amines, 351, ("OD1", "OD2")),
+    )
     found = {}
     for name, own, residue, atoms in wanted:
         points = [p for p in (receptor.named(residue, a) for a in atoms) if p is not None]

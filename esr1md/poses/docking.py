@@ -49,8 +49,17 @@ class Docked:
     score: float
 
 
-def dock(receptor_pdb: Path, mol: Chem.Mol, centre: np.ndarray, size: np.ndarray, *, exhaustiveness: int = 8,
-         poses: int = 9, seed: int = 1, threads: int = 1) -> list[Docked]:
+def dock(
+    receptor_pdb: Path,
+    mol: Chem.Mol,
+    centre: np.ndarray,
+    size: np.ndarray,
+    *,
+    exhaustiveness: int = 8,
+    poses: int = 9,
+    seed: int = 1,
+    threads: int = 1,
+) -> list[Docked]:
     """Dock a ligand into a box of a rigid receptor.
 
     Parameters
@@ -88,8 +97,10 @@ def dock(receptor_pdb: Path, mol: Chem.Mol, centre: np.ndarray, size: np.ndarray
         return []
     docked = RDKitMolCreate.from_pdbqt_mol(PDBQTMolecule(found, skip_typing=True))[0]
     order = _order(mol, docked)
-    return [Docked(conformer.GetPositions()[order], float(score))
-            for conformer, score in zip(docked.GetConformers(), scores, strict=True)]
+    return [
+        Docked(conformer.GetPositions()[order], float(score))
+        for conformer, score in zip(docked.GetConformers(), scores, strict=True)
+    ]
 
 
 def vina_scores(receptor_pdb: Path, mol: Chem.Mol, poses: list[np.ndarray], *, optimise: bool = False) -> list[float]:
@@ -132,12 +143,17 @@ def _receptor_pdbqt(receptor_pdb: Path, stamp: int) -> Path:
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            polymer = Polymer.from_pdb_string(receptor_pdb.read_text(), ResidueChemTemplates.create_from_defaults(),
-                                              MoleculePreparation(), allow_bad_res=False)
+            polymer = Polymer.from_pdb_string(
+                receptor_pdb.read_text(),
+                ResidueChemTemplates.create_from_defaults(),
+                MoleculePreparation(),
+                allow_bad_res=False,
+            )
             text = PDBQTWriterLegacy.write_string_from_polymer(polymer)[0]
     except Exception as error:  # Meeko raises whatever its parts do
-        raise StageError("pose", f"Meeko cannot type the receptor: {str(error).splitlines()[0]}",
-                         where=str(receptor_pdb)) from error
+        raise StageError(
+            "pose", f"Meeko cannot type the receptor: {str(error).splitlines()[0]}", where=str(receptor_pdb)
+        ) from error
     handle, name = tempfile.mkstemp(suffix=".pdbqt", prefix="esr1md-")
     with os.fdopen(handle, "w") as file:
         file.write(text)

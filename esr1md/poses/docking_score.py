@@ -47,15 +47,33 @@ def ligand_features(mol: Chem.Mol) -> Features:
     heavy = [a for a in mol.GetAtoms() if a.GetAtomicNum() > 1]
     polar = {7, 8, 9, 15, 16}
     donors = [a.GetAtomicNum() in (7, 8) and a.GetTotalNumHs(includeNeighbors=True) > 0 for a in heavy]
-    acceptors = [a.GetAtomicNum() == 8 or (a.GetAtomicNum() == 7 and a.GetFormalCharge() <= 0
-                 and a.GetTotalNumHs(includeNeighbors=True) == 0 and a.GetDegree() < 3) for a in heavy]
-    greasy = [a.GetAtomicNum() in (9, 17, 35, 53) or (a.GetAtomicNum() in (6, 16) and not any(
-        n.GetAtomicNum() in polar - {16} for n in a.GetNeighbors())) for a in heavy]
+    acceptors = [
+        a.GetAtomicNum() == 8
+        or (
+            a.GetAtomicNum() == 7
+            and a.GetFormalCharge() <= 0
+            and a.GetTotalNumHs(includeNeighbors=True) == 0
+            and a.GetDegree() < 3
+        )
+        for a in heavy
+    ]
+    greasy = [
+        a.GetAtomicNum() in (9, 17, 35, 53)
+        or (a.GetAtomicNum() in (6, 16) and not any(n.GetAtomicNum() in polar - {16} for n in a.GetNeighbors()))
+        for a in heavy
+    ]
     carboxylate = {i for match in mol.GetSubstructMatches(Chem.MolFromSmarts("[CX3](=O)[O-]")) for i in match[1:]}
     charge = [-1.0 if a.GetIdx() in carboxylate else float(np.sign(a.GetFormalCharge())) for a in heavy]
     hydroxyl = [a.GetAtomicNum() == 8 and d for a, d in zip(heavy, donors, strict=True)]
-    return Features(np.array([a.GetIdx() for a in heavy]), np.array([RADII[a.GetSymbol()] for a in heavy]),
-                    np.array(greasy), np.array(donors), np.array(acceptors), np.array(charge), np.array(hydroxyl))
+    return Features(
+        np.array([a.GetIdx() for a in heavy]),
+        np.array([RADII[a.GetSymbol()] for a in heavy]),
+        np.array(greasy),
+        np.array(donors),
+        np.array(acceptors),
+        np.array(charge),
+        np.array(hydroxyl),
+    )
 
 
 #: Resolution of the tabulated score (angstrom^2) and its end: at r = 3 a bin is 0.02 angstrom wide.
@@ -98,17 +116,28 @@ class PocketScore:
 
 def pocket_score(ligand: Features, pocket_xyz: np.ndarray, pocket: Features) -> PocketScore:
     """Tabulate :func:`pair_terms` for a ligand in a pocket."""
-    kinds, rows = zip(*(np.unique(np.column_stack([getattr(f, n) for n in _TYPE]).astype(float), axis=0,
-                                  return_inverse=True) for f in (ligand, pocket)), strict=True)
+    kinds, rows = zip(
+        *(
+            np.unique(np.column_stack([getattr(f, n) for n in _TYPE]).astype(float), axis=0, return_inverse=True)
+            for f in (ligand, pocket)
+        ),
+        strict=True,
+    )
     bins = int(TABLE_END / TABLE_STEP) + 1
     r = np.sqrt((np.arange(bins) + 0.5) * TABLE_STEP)
-    table = np.array([[pair_terms(r, dict(zip(_TYPE, a, strict=True)), dict(zip(_TYPE, b, strict=True)))
-                       for b in kinds[1]] for a in kinds[0]], dtype=np.float32)
+    table = np.array(
+        [
+            [pair_terms(r, dict(zip(_TYPE, a, strict=True)), dict(zip(_TYPE, b, strict=True))) for b in kinds[1]]
+            for a in kinds[0]
+        ],
+        dtype=np.float32,
+    )
     table[..., -1] = 0.0
     own, other = (np.asarray(r).reshape(-1) for r in rows)
     offset = ((own[:, None] * len(kinds[1]) + other[None]) * bins).astype(np.int32)
-    return PocketScore(pocket_xyz.astype(np.float32), offset, table.reshape(-1),
-                       {int(i): k for k, i in enumerate(ligand.index)})
+    return PocketScore(
+        pocket_xyz.astype(np.float32), offset, table.reshape(-1), {int(i): k for k, i in enumerate(ligand.index)}
+    )
 
 
 _TYPE = ("radius", "hydrophobic", "donor", "acceptor", "charge", "clamp")

@@ -81,10 +81,13 @@ def rotor_tree(mol: Chem.Mol, core: set[int]) -> tuple[np.ndarray, list[Rotor]]:
     below: dict[int, set[int]] = {}
     for _, b in reversed(links):
         below[piece[b]] = set(pieces[piece[b]]).union(
-            *(below[piece[d]] for c, d in links if piece[c] == piece[b] and piece[d] in below))
+            *(below[piece[d]] for c, d in links if piece[c] == piece[b] and piece[d] in below)
+        )
     heavy = {a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1}
-    rotors = [Rotor(a, b, np.array(sorted(below[piece[b]] - {b})),
-                    np.array(sorted(heavy.intersection(pieces[piece[b]])))) for a, b in links]
+    rotors = [
+        Rotor(a, b, np.array(sorted(below[piece[b]] - {b})), np.array(sorted(heavy.intersection(pieces[piece[b]]))))
+        for a, b in links
+    ]
     return np.array(sorted(heavy.intersection(pieces[root]))), rotors
 
 
@@ -102,8 +105,9 @@ def turned(xyz: np.ndarray, rotor: Rotor, angles: np.ndarray) -> np.ndarray:
     return out.reshape(-1, *xyz.shape[1:])
 
 
-def grow(xyz: np.ndarray, mol: Chem.Mol, core: frozenset[int], score: PocketScore, *, beam: int,
-         step_degrees: float = 30.0) -> tuple[np.ndarray, np.ndarray]:
+def grow(
+    xyz: np.ndarray, mol: Chem.Mol, core: frozenset[int], score: PocketScore, *, beam: int, step_degrees: float = 30.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Grow one placed conformer outwards from its core.
 
     Parameters

@@ -111,14 +111,30 @@ class Pose:
         try:
             record = json.loads((folder / "record.json").read_text())
             row = record["poses"][(rank - 1) % len(record["poses"])]
-            return cls(**{**row, "state": HelixState(row["state"]), "sdf": folder / row["sdf"],
-                          "failed_checks": tuple(row["failed_checks"]), "details": record["details"]})
+            return cls(
+                **{
+                    **row,
+                    "state": HelixState(row["state"]),
+                    "sdf": folder / row["sdf"],
+                    "failed_checks": tuple(row["failed_checks"]),
+                    "details": record["details"],
+                }
+            )
         except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             raise StageError("pose", f"no readable pose here ({error})", where=str(folder)) from error
 
 
-def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Path, state: HelixState, folder: Path,
-                 *, seed: int = 1, exclude: tuple[str, ...] = (), exclude_similar: float = 1.0) -> list[Pose]:
+def place_ligand(
+    ligand: Ligand,
+    parameters: LigandParameters,
+    receptor_pdb: Path,
+    state: HelixState,
+    folder: Path,
+    *,
+    seed: int = 1,
+    exclude: tuple[str, ...] = (),
+    exclude_similar: float = 1.0,
+) -> list[Pose]:
     """Place a ligand in a receptor model; writes ``pose_RANK.sdf``, ``poses.sdf`` and ``record.json`` into ``folder``.
 
     Parameters
@@ -171,8 +187,12 @@ def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Pat
         if _fits(found[0], mol, len(squeezed)):
             break
     else:
-        raise StageError("pose", _misfit(ligand, state, mol, found[0], receptor, len(squeezed)),
-                         where=str(receptor_pdb), kind="outcome")
+        raise StageError(
+            "pose",
+            _misfit(ligand, state, mol, found[0], receptor, len(squeezed)),
+            where=str(receptor_pdb),
+            kind="outcome",
+        )
     kept = _distinct([c for c in found if _fits(c, mol, len(contacts(mol, c.xyz, receptor, c.receptor_xyz)))], mol)
     finals = [search.settled(mol, parameters, receptor, candidate) for candidate in kept]
     clock.lap("settling")
@@ -183,25 +203,40 @@ def place_ligand(ligand: Ligand, parameters: LigandParameters, receptor_pdb: Pat
     clock.lap("vina")
     order = sorted(range(len(finals)), key=lambda i: finals[i].above + FAULT * bool(checks[i]))
     details = {
-        "starts": len(grown), "seed": seed, "thorough": effort is search.THOROUGH, "excluded": list(exclude),
-        "excluded_above_similarity": exclude_similar, "vina": without_vina or f"AutoDock Vina {version('vina')}",
+        "starts": len(grown),
+        "seed": seed,
+        "thorough": effort is search.THOROUGH,
+        "excluded": list(exclude),
+        "excluded_above_similarity": exclude_similar,
+        "vina": without_vina or f"AutoDock Vina {version('vina')}",
         "references": [reference.name for reference in references],
-        "clashes_with_side_chains_moved": len(squeezed), "cpu_seconds": clock.seconds,
+        "clashes_with_side_chains_moved": len(squeezed),
+        "cpu_seconds": clock.seconds,
     }
     poses = []
     for rank, i in enumerate(order, start=1):
         final, rivals = finals[i], [finals[j] for j in order if j != i]
         anchors = anchor_distances(mol, final.xyz, receptor)
         confidence, reason = _confidence(mol, final, rivals, references, state, anchors, checks[i])
-        poses.append(Pose(
-            ligand=ligand.name, state=state, sdf=folder / f"pose_{rank}.sdf", confidence=confidence, reason=reason,
-            reference=final.start.reference, interaction_kcal=round(final.interaction, 2),
-            strain_kcal=round(final.strain, 2), above_kcal=round(final.above - finals[order[0]].above, 2),
-            vina_kcal=None if vina[i] is None else round(vina[i], 2),
-            clashes=len(contacts(mol, final.xyz, receptor, receptor.positions)), anchors_angstrom=anchors,
-            failed_checks=tuple(checks[i]), rank=rank,
-            details={**details, "method": final.start.method, "core_atoms": len(final.start.core)},
-        ))
+        poses.append(
+            Pose(
+                ligand=ligand.name,
+                state=state,
+                sdf=folder / f"pose_{rank}.sdf",
+                confidence=confidence,
+                reason=reason,
+                reference=final.start.reference,
+                interaction_kcal=round(final.interaction, 2),
+                strain_kcal=round(final.strain, 2),
+                above_kcal=round(final.above - finals[order[0]].above, 2),
+                vina_kcal=None if vina[i] is None else round(vina[i], 2),
+                clashes=len(contacts(mol, final.xyz, receptor, receptor.positions)),
+                anchors_angstrom=anchors,
+                failed_checks=tuple(checks[i]),
+                rank=rank,
+                details={**details, "method": final.start.method, "core_atoms": len(final.start.core)},
+            )
+        )
     _write(poses, [mols[i] for i in order], folder)
     return poses
 
@@ -237,8 +272,17 @@ def _posed(mol: Chem.Mol, xyz: np.ndarray, ligand: Ligand, parameters: LigandPar
 def _write(poses: list[Pose], mols: list[Chem.Mol], folder: Path) -> None:
     with Chem.SDWriter(str(folder / "poses.sdf")) as every:
         for pose, mol in zip(poses, mols, strict=True):
-            for name in ("rank", "confidence", "reason", "reference", "interaction_kcal", "strain_kcal", "above_kcal",
-                         "vina_kcal", "clashes"):
+            for name in (
+                "rank",
+                "confidence",
+                "reason",
+                "reference",
+                "interaction_kcal",
+                "strain_kcal",
+                "above_kcal",
+                "vina_kcal",
+                "clashes",
+            ):
                 mol.SetProp(name, str(getattr(pose, name)))
             for name, value in pose.anchors_angstrom.items():
                 mol.SetProp(f"{name}_angstrom", str(value))
@@ -263,22 +307,31 @@ class _Clock:
         self._last = now
 
 
-def _misfit(ligand: Ligand, state: HelixState, mol: Chem.Mol, best: search.Candidate, receptor: pocket.Receptor,
-            squeezed: int) -> str:
+def _misfit(
+    ligand: Ligand, state: HelixState, mol: Chem.Mol, best: search.Candidate, receptor: pocket.Receptor, squeezed: int
+) -> str:
     """The sentence for a ligand that does not fit, with the residues in its way in the model as given."""
     overlap: dict[str, float] = {}
     for residue, depth in contacts(mol, best.xyz, receptor, receptor.positions):
         overlap[residue] = overlap.get(residue, 0.0) + depth
     worst = sorted(overlap, key=overlap.get, reverse=True)[:5]
     names = f"clashes with {', '.join(worst)}" if worst else "no room for its shape"
-    return (f"{ligand.name} does not fit the {state} state: {names}; its best pose has interaction "
-            f"{best.interaction:+.1f} and strain {best.strain:+.1f} kcal/mol with {squeezed} clashes left after "
-            f"the side chains gave way")
+    return (
+        f"{ligand.name} does not fit the {state} state: {names}; its best pose has interaction "
+        f"{best.interaction:+.1f} and strain {best.strain:+.1f} kcal/mol with {squeezed} clashes left after "
+        f"the side chains gave way"
+    )
 
 
-def _confidence(mol: Chem.Mol, pose: search.Candidate, rivals: list[search.Candidate],
-                references: tuple[Reference, ...], state: HelixState, anchors: dict[str, float],
-                failed: list[str]) -> tuple[str, str]:
+def _confidence(
+    mol: Chem.Mol,
+    pose: search.Candidate,
+    rivals: list[search.Candidate],
+    references: tuple[Reference, ...],
+    state: HelixState,
+    anchors: dict[str, float],
+    failed: list[str],
+) -> tuple[str, str]:
     """How much to trust the pose, and why in one sentence."""
     shared, reference = _like_crystal(mol, pose, references)
     size = mol.GetNumHeavyAtoms()
@@ -291,8 +344,10 @@ def _confidence(mol: Chem.Mol, pose: search.Candidate, rivals: list[search.Candi
         points.append("holds the E353/R394 clamp" if clamped else "does not reach the E353/R394 clamp")
     if rival is not None:
         worse = rival.above - pose.above
-        points.append(f"a pose {_rmsd(mol, rival, pose):.1f} A away is "
-                      + (f"only {worse:.1f} kcal/mol worse" if worse >= 0 else f"{-worse:.1f} kcal/mol better"))
+        points.append(
+            f"a pose {_rmsd(mol, rival, pose):.1f} A away is "
+            + (f"only {worse:.1f} kcal/mol worse" if worse >= 0 else f"{-worse:.1f} kcal/mol better")
+        )
     if failed:
         points.append(f"fails {', '.join(name.replace('_', ' ') for name in failed)}")
     anchored = clamped or "hydroxyl_E353" not in anchors
@@ -306,8 +361,9 @@ def _confidence(mol: Chem.Mol, pose: search.Candidate, rivals: list[search.Candi
     return level, "; ".join(points)
 
 
-def _like_crystal(mol: Chem.Mol, pose: search.Candidate,
-                  references: tuple[Reference, ...]) -> tuple[int, Reference | None]:
+def _like_crystal(
+    mol: Chem.Mol, pose: search.Candidate, references: tuple[Reference, ...]
+) -> tuple[int, Reference | None]:
     """How many heavy atoms of a pose lie on like atoms of the crystal ligand they lie on most, and that ligand."""
     best: tuple[int, Reference | None] = (0, None)
     for reference in references:

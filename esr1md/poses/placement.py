@@ -18,8 +18,12 @@ from esr1md.poses.growth import rigid_pieces, rotor_tree
 from esr1md.poses.references import Reference
 
 #: Methods of laying by shape: as aligned, and turned by 180 degrees about each of the reference's principal axes.
-FLIPS = ("shape", "shape flipped about its long axis", "shape flipped about its middle axis",
-         "shape flipped about its short axis")
+FLIPS = (
+    "shape",
+    "shape flipped about its long axis",
+    "shape flipped about its middle axis",
+    "shape flipped about its short axis",
+)
 METHODS = ("core", *FLIPS)
 
 
@@ -81,8 +85,10 @@ def _all_ways(ligand: bytes, other: bytes) -> tuple[tuple[tuple[int, int], ...],
     target = bare_reference.GetSubstructMatch(query)
 
     def likeness(match: tuple[int, ...]) -> int:
-        return sum(bare.GetAtomWithIdx(i).GetAtomicNum() == bare_reference.GetAtomWithIdx(j).GetAtomicNum()
-                   for i, j in zip(match, target, strict=True))
+        return sum(
+            bare.GetAtomWithIdx(i).GetAtomicNum() == bare_reference.GetAtomWithIdx(j).GetAtomicNum()
+            for i, j in zip(match, target, strict=True)
+        )
 
     matches = bare.GetSubstructMatches(query, uniquify=False, maxMatches=200)
     best = sorted(matches, key=lambda m: (-likeness(m), m))

@@ -40,13 +40,46 @@ APART = 200.0
 
 _BACKBONE = {"N", "H", "CA", "HA", "HA2", "HA3", "C", "O"}
 _CAPS = {"ACE", "NME", "NMA", "NH2"}
-_LETTERS = {"ALA": "A", "ARG": "R", "ASN": "N", "ASP": "D", "ASH": "D", "CYS": "C", "CYX": "C", "GLN": "Q", "GLU": "E",
-            "GLH": "E", "GLY": "G", "HIS": "H", "HID": "H", "HIE": "H", "HIP": "H", "ILE": "I", "LEU": "L", "LYS": "K",
-            "LYN": "K", "MET": "M", "PHE": "F", "PRO": "P", "SER": "S", "THR": "T", "TRP": "W", "TYR": "Y", "VAL": "V"}
+_LETTERS = {
+    "ALA": "A",
+    "ARG": "R",
+    "ASN": "N",
+    "ASP": "D",
+    "ASH": "D",
+    "CYS": "C",
+    "CYX": "C",
+    "GLN": "Q",
+    "GLU": "E",
+    "GLH": "E",
+    "GLY": "G",
+    "HIS": "H",
+    "HID": "H",
+    "HIE": "H",
+    "HIP": "H",
+    "ILE": "I",
+    "LEU": "L",
+    "LYS": "K",
+    "LYN": "K",
+    "MET": "M",
+    "PHE": "F",
+    "PRO": "P",
+    "SER": "S",
+    "THR": "T",
+    "TRP": "W",
+    "TYR": "Y",
+    "VAL": "V",
+}
 
 #: Formal charges as the placement score sees them, and the atoms that hold the A ring's hydroxyl.
-_SIDE_CHAIN_CHARGES = {("ASP", "OD1"): -1.0, ("ASP", "OD2"): -1.0, ("GLU", "OE1"): -1.0, ("GLU", "OE2"): -1.0,
-                       ("LYS", "NZ"): 1.0, ("ARG", "NH1"): 1.0, ("ARG", "NH2"): 1.0}
+_SIDE_CHAIN_CHARGES = {
+    ("ASP", "OD1"): -1.0,
+    ("ASP", "OD2"): -1.0,
+    ("GLU", "OE1"): -1.0,
+    ("GLU", "OE2"): -1.0,
+    ("LYS", "NZ"): 1.0,
+    ("ARG", "NH1"): 1.0,
+    ("ARG", "NH2"): 1.0,
+}
 _CLAMP = {("353", "OE1"), ("353", "OE2"), ("394", "NH1"), ("394", "NH2")}
 
 
@@ -110,8 +143,17 @@ def pocket_features(receptor: Receptor, centre: np.ndarray, reach: float = 9.0) 
         charge = _SIDE_CHAIN_CHARGES.get((residue, name), 0.0)
         clamp = (atom.residue.id, name) in _CLAMP
         bare_nitrogen = symbol == "N" and residue in ("HIS", "HID", "HIE") and "H" not in mates
-        rows.append((atom.index, RADII[symbol], symbol in "CS" and not {"N", "O"} & set(mates),
-                     symbol in "NO" and "H" in mates, symbol == "O" or bare_nitrogen, charge, clamp))
+        rows.append(
+            (
+                atom.index,
+                RADII[symbol],
+                symbol in "CS" and not {"N", "O"} & set(mates),
+                symbol in "NO" and "H" in mates,
+                symbol == "O" or bare_nitrogen,
+                charge,
+                clamp,
+            )
+        )
     columns = [np.array(c) for c in zip(*rows, strict=True)]
     return receptor.positions[columns[0]].astype(np.float32), Features(*columns)
 
@@ -169,8 +211,15 @@ def build_pocket(receptor: Receptor, parameters: LigandParameters, around: np.nd
     distance = _within_residues(receptor, around)
     kept = np.flatnonzero(distance < KEEP_WITHIN)
     atoms = list(receptor.topology.atoms())
-    mobile = np.array([flexible and distance[i] < MOVE_WITHIN and atoms[i].name not in _BACKBONE
-                       and atoms[i].residue.name not in _CAPS | {"PRO"} for i in kept])
+    mobile = np.array(
+        [
+            flexible
+            and distance[i] < MOVE_WITHIN
+            and atoms[i].name not in _BACKBONE
+            and atoms[i].residue.name not in _CAPS | {"PRO"}
+            for i in kept
+        ]
+    )
     guest_system = ligand_system(parameters)
     n_pocket, n_ligand = len(kept), guest_system.getNumParticles()
     system = openmm.System()
@@ -187,19 +236,25 @@ def build_pocket(receptor: Receptor, parameters: LigandParameters, around: np.nd
     rows += [charge_sigma_epsilon(ligand, i) for i in range(n_ligand)]
     special = [exceptions(protein, number), exceptions(ligand, guest)]
     if flexible:
-        heavy = {k: receptor.positions[i] for k, i in enumerate(kept)
-                 if mobile[k] and atoms[i].element.symbol != "H"}
+        heavy = {k: receptor.positions[i] for k, i in enumerate(kept) if mobile[k] and atoms[i].element.symbol != "H"}
         hold_side_chains(system, heavy)
         add_plain_pairs(system, rows, special[0] | special[1])
     else:
         add_soft_pairs(system, rows, special[1], n_pocket)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("CPU"),
-                             {"Threads": "1"})
+    context = openmm.Context(
+        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
+    )
     return Pocket(context, kept, mobile, receptor, *np.array(rows).T)
 
 
-def minimise(pocket: Pocket, ligand_xyz: np.ndarray, *, steps: int, softness: tuple[float, ...] = (),
-             pocket_xyz: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray, float]:
+def minimise(
+    pocket: Pocket,
+    ligand_xyz: np.ndarray,
+    *,
+    steps: int,
+    softness: tuple[float, ...] = (),
+    pocket_xyz: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Minimise from given positions.
 
     Parameters
@@ -227,7 +282,7 @@ def minimise(pocket: Pocket, ligand_xyz: np.ndarray, *, steps: int, softness: tu
     state = context.getState(positions=True, energy=True)
     xyz = np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KCAL
-    return xyz[len(start):], xyz[: len(start)], energy
+    return xyz[len(start) :], xyz[: len(start)], energy
 
 
 def interaction_kcal(pocket: Pocket, ligand_xyz: np.ndarray, pocket_xyz: np.ndarray) -> float:

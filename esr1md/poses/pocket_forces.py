@@ -23,8 +23,10 @@ def ligand_system(parameters: LigandParameters) -> openmm.System:
     mol = parameters.molecule()
     topology = app.Topology()
     residue = topology.addResidue("LIG", topology.addChain("L"), id="1")
-    atoms = [topology.addAtom(name, app.Element.getByAtomicNumber(atom.GetAtomicNum()), residue)
-             for name, atom in zip(parameters.atom_names, mol.GetAtoms(), strict=True)]
+    atoms = [
+        topology.addAtom(name, app.Element.getByAtomicNumber(atom.GetAtomicNum()), residue)
+        for name, atom in zip(parameters.atom_names, mol.GetAtoms(), strict=True)
+    ]
     for bond in mol.GetBonds():
         topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
     return app.ForceField(str(parameters.xml)).createSystem(topology)
@@ -38,8 +40,7 @@ def charge_sigma_epsilon(force: openmm.NonbondedForce, index: int) -> tuple[floa
     return tuple(v.value_in_unit_system(unit.md_unit_system) for v in force.getParticleParameters(index))
 
 
-def copy_bonded(source: openmm.System, target: openmm.System, number: dict[int, int],
-                 moves: set[int] | None) -> None:
+def copy_bonded(source: openmm.System, target: openmm.System, number: dict[int, int], moves: set[int] | None) -> None:
     """Copy bonds, angles and torsions whose atoms are all kept and of which at least one moves."""
     kinds = (
         (openmm.HarmonicBondForce, 2, "getNumBonds", "getBondParameters", "addBond"),
@@ -59,8 +60,10 @@ def copy_bonded(source: openmm.System, target: openmm.System, number: dict[int, 
             target.addForce(copy)
 
 
-def exceptions(force: openmm.NonbondedForce, number: dict[int, int],
-                ) -> dict[tuple[int, int], tuple[float, float, float]]:
+def exceptions(
+    force: openmm.NonbondedForce,
+    number: dict[int, int],
+) -> dict[tuple[int, int], tuple[float, float, float]]:
     """(charge product, sigma, epsilon) of each excluded or scaled pair of kept atoms, by particle numbers."""
     found = {}
     for k in range(force.getNumExceptions()):
@@ -112,7 +115,8 @@ def add_soft_pairs(system: openmm.System, rows: list, special: dict, n_pocket: i
                 inside.addBond(i, j, (sigma or 0.1, epsilon, COULOMB * q))
     system.addForce(inside)
     between = openmm.CustomNonbondedForce(
-        core + f"sigma=0.5*(sigma1+sigma2); epsilon=epsilon1*epsilon2; q={COULOMB}*q1*q2")
+        core + f"sigma=0.5*(sigma1+sigma2); epsilon=epsilon1*epsilon2; q={COULOMB}*q1*q2"
+    )
     between.addGlobalParameter("soft", 0.0)
     for name in ("q", "sigma", "epsilon"):
         between.addPerParticleParameter(name)

@@ -52,40 +52,108 @@ _ESTRADIOL = "C[C@]12CC[C@@H]3c4ccc(O)cc4CC[C@H]3[C@@H]1CC[C@@H]2O"
 
 #: One line for each pose. A stereo-free SMILES takes its stereochemistry from the crystal.
 SOURCES = (
-    Source("3ERT_OHT", "4-hydroxytamoxifen", "antagonist", "3ERT", "A", "OHT",
-           r"CC/C(=C(\c1ccc(O)cc1)c1ccc(OCC[NH+](C)C)cc1)c1ccccc1"),
-    Source("1ERR_RAL", "raloxifene", "antagonist", "1ERR", "A", "RAL",
-           "O=C(c1ccc(OCC[NH+]2CCCCC2)cc1)c1c(-c2ccc(O)cc2)sc2cc(O)ccc12"),
-    Source("1XPC_AIT", "AIT", "antagonist", "1XPC", "A", "AIT",
-           "Oc1ccc(cc1)C1Sc2cc(O)ccc2OC1c1ccc(OCC(C)[NH+]2CCCC2)cc1"),
-    Source("2OUZ_C3D", "lasofoxifene", "antagonist", "2OUZ", "A", "C3D",
-           "Oc1ccc2c(c1)CC[C@H](c1ccccc1)[C@@H]2c1ccc(OCC[NH+]2CCCC2)cc1"),
-    Source("1SJ0_E4D", "E4D", "antagonist", "1SJ0", "A", "E4D",
-           "Oc1ccc(cc1)C1Sc2cc(O)ccc2OC1c1ccc(OCC[NH+]2CCCCC2)cc1"),
-    Source("5UFX_86Y", "OP-1154", "antagonist", "5UFX", "A", "ligand",
-           "CC1CC[NH+](CCOc2ccc(cc2)C2Oc3cc(O)ccc3C(C)=C2c2ccc(O)cc2)C1"),
-    Source("1XQC_AEJ", "AEJ", "antagonist", "1XQC", "A", "ligand",
-           "Oc1ccc2c(c1)CCN(c1ccccc1)C2c1ccc(cc1)N1CC[NH+]2CCCCC2C1"),
-    Source("2IOK_IOK", "IOK", "antagonist", "2IOK", "A", "ligand",
-           "CC(CCc1ccc(O)cc1)NC(=O)Cc1c(-c2ccccc2)[nH]c2ccccc12"),
+    Source(
+        "3ERT_OHT",
+        "4-hydroxytamoxifen",
+        "antagonist",
+        "3ERT",
+        "A",
+        "OHT",
+        r"CC/C(=C(\c1ccc(O)cc1)c1ccc(OCC[NH+](C)C)cc1)c1ccccc1",
+    ),
+    Source(
+        "1ERR_RAL",
+        "raloxifene",
+        "antagonist",
+        "1ERR",
+        "A",
+        "RAL",
+        "O=C(c1ccc(OCC[NH+]2CCCCC2)cc1)c1c(-c2ccc(O)cc2)sc2cc(O)ccc12",
+    ),
+    Source(
+        "1XPC_AIT", "AIT", "antagonist", "1XPC", "A", "AIT", "Oc1ccc(cc1)C1Sc2cc(O)ccc2OC1c1ccc(OCC(C)[NH+]2CCCC2)cc1"
+    ),
+    Source(
+        "2OUZ_C3D",
+        "lasofoxifene",
+        "antagonist",
+        "2OUZ",
+        "A",
+        "C3D",
+        "Oc1ccc2c(c1)CC[C@H](c1ccccc1)[C@@H]2c1ccc(OCC[NH+]2CCCC2)cc1",
+    ),
+    Source(
+        "1SJ0_E4D", "E4D", "antagonist", "1SJ0", "A", "E4D", "Oc1ccc(cc1)C1Sc2cc(O)ccc2OC1c1ccc(OCC[NH+]2CCCCC2)cc1"
+    ),
+    Source(
+        "5UFX_86Y",
+        "OP-1154",
+        "antagonist",
+        "5UFX",
+        "A",
+        "ligand",
+        "CC1CC[NH+](CCOc2ccc(cc2)C2Oc3cc(O)ccc3C(C)=C2c2ccc(O)cc2)C1",
+    ),
+    Source(
+        "1XQC_AEJ",
+        "AEJ",
+        "antagonist",
+        "1XQC",
+        "A",
+        "ligand",
+        "Oc1ccc2c(c1)CCN(c1ccccc1)C2c1ccc(cc1)N1CC[NH+]2CCCCC2C1",
+    ),
+    Source(
+        "2IOK_IOK", "IOK", "antagonist", "2IOK", "A", "ligand", "CC(CCc1ccc(O)cc1)NC(=O)Cc1c(-c2ccccc2)[nH]c2ccccc12"
+    ),
     Source("2POG_WST", "WST", "antagonist", "2POG", "A", "ligand", "Oc1ccc(cc1)C1Oc2cccc(O)c2C2CCCC21"),
-    Source("6B0F_C6V", "LSZ102", "displaced", "6B0F", "A", "ligand",
-           "CC(F)(F)c1cc(F)ccc1-c1sc2cc(O)ccc2c1Oc1ccc(/C=C/C(=O)[O-])cc1"),
-    Source("5T92_77W", "77W", "displaced", "5T92", "A", "ligand",
-           "C[C@@]1(c2ccc(/C=C/C(=O)[O-])cc2)c2ccc(O)cc2CCN1c1ccc(F)cc1"),
+    Source(
+        "6B0F_C6V",
+        "LSZ102",
+        "displaced",
+        "6B0F",
+        "A",
+        "ligand",
+        "CC(F)(F)c1cc(F)ccc1-c1sc2cc(O)ccc2c1Oc1ccc(/C=C/C(=O)[O-])cc1",
+    ),
+    Source(
+        "5T92_77W",
+        "77W",
+        "displaced",
+        "5T92",
+        "A",
+        "ligand",
+        "C[C@@]1(c2ccc(/C=C/C(=O)[O-])cc2)c2ccc(O)cc2CCN1c1ccc(F)cc1",
+    ),
     Source("5WGD_EST", "estradiol", "agonist", "5WGD", "A", "EST", _ESTRADIOL),
     Source("1QKU_EST", "estradiol", "agonist", "1QKU", "A", "EST", _ESTRADIOL),
-    Source("2P15_EZT", "EZT", "agonist", "2P15", "A", "ligand",
-           r"C[C@]12CC[C@@H]3c4ccc(O)cc4CC[C@H]3[C@@H]1CC[C@@]2(O)/C=C/c1ccccc1C(F)(F)F"),
+    Source(
+        "2P15_EZT",
+        "EZT",
+        "agonist",
+        "2P15",
+        "A",
+        "ligand",
+        r"C[C@]12CC[C@@H]3c4ccc(O)cc4CC[C@H]3[C@@H]1CC[C@@]2(O)/C=C/c1ccccc1C(F)(F)F",
+    ),
     Source("1L2I_ETC", "THC", "agonist", "1L2I", "A", "ligand", "CCC1Cc2cc(O)ccc2C2=C1c1ccc(O)cc1CC2CC"),
-    Source("2QR9_HZ3", "HZ3", "agonist", "2QR9", "A", "ligand",
-           "COC(=O)C1=C(C(=O)OC)C2OC1C(c1ccc(O)cc1)=C2c1ccc(O)cc1"),
+    Source(
+        "2QR9_HZ3", "HZ3", "agonist", "2QR9", "A", "ligand", "COC(=O)C1=C(C(=O)OC)C2OC1C(c1ccc(O)cc1)=C2c1ccc(O)cc1"
+    ),
     Source("2QSE_1HP", "4-hydroxy-PhIP", "agonist", "2QSE", "A", "ligand", "Cn1c(N)nc2ncc(-c3ccc(O)cc3)cc21"),
     Source("4PPS_OB8", "A-CD estrogen", "agonist", "4PPS", "A", "ligand", "CC12CCC(c3ccc(O)cc3)CC1CCC2O"),
-    Source("5DRJ_5EU", "dichloro-thiophene diphenol", "agonist", "5DRJ", "A", "ligand",
-           "Cc1cc(-c2ccc(O)cc2Cl)sc1-c1ccc(O)cc1Cl"),
-    Source("5DZI_5KG", "cyclofenil analogue", "agonist", "5DZI", "A", "ligand",
-           "OCCC1CCCC(=C(c2ccc(O)cc2)c2ccc(O)cc2)C1"),
+    Source(
+        "5DRJ_5EU",
+        "dichloro-thiophene diphenol",
+        "agonist",
+        "5DRJ",
+        "A",
+        "ligand",
+        "Cc1cc(-c2ccc(O)cc2Cl)sc1-c1ccc(O)cc1Cl",
+    ),
+    Source(
+        "5DZI_5KG", "cyclofenil analogue", "agonist", "5DZI", "A", "ligand", "OCCC1CCCC(=C(c2ccc(O)cc2)c2ccc(O)cc2)C1"
+    ),
 )
 
 
@@ -125,8 +193,11 @@ def load_references(folder: Path | None = None) -> tuple[Reference, ...]:
     for entry in _document(folder)["poses"]:
         mol = Chem.MolFromMolFile(str(folder / entry["file"]), removeHs=False)
         if mol is None:
-            raise InputError(f"reference pose '{entry['file']}' cannot be read", where=str(folder / "poses.yaml"),
-                             do="make it again with python -m esr1md.poses.references")
+            raise InputError(
+                f"reference pose '{entry['file']}' cannot be read",
+                where=str(folder / "poses.yaml"),
+                do="make it again with python -m esr1md.poses.references",
+            )
         found.append(Reference(entry["name"], entry["ligand"], HelixState(entry["state"]), mol))
     return tuple(found)
 
@@ -139,16 +210,23 @@ def frame_atoms(folder: Path | None = None) -> dict[int, np.ndarray]:
 
 def find_entry_files(folder: Path, source: Source) -> tuple[Path, Path | None]:
     """The entry's coordinate file, and the separate ligand file when the entry comes split."""
-    for pattern in (f"{source.entry}.cif", f"{source.entry}.pdb", f"{source.entry.lower()}.cif",
-                    f"{source.entry.lower()}.pdb"):
+    for pattern in (
+        f"{source.entry}.cif",
+        f"{source.entry}.pdb",
+        f"{source.entry.lower()}.cif",
+        f"{source.entry.lower()}.pdb",
+    ):
         if (folder / pattern).exists():
             return folder / pattern, None
     for protein in sorted(folder.glob(f"*/{source.entry}_*_protein.pdb")):
         ligand = protein.with_name(protein.name.replace("_protein.pdb", "_ligand.sdf"))
         if ligand.exists():
             return protein, ligand
-    raise InputError(f"entry {source.entry} not found", where=str(folder),
-                     expected=f"{source.entry}.cif, {source.entry}.pdb or */{source.entry}_*_protein.pdb + _ligand.sdf")
+    raise InputError(
+        f"entry {source.entry} not found",
+        where=str(folder),
+        expected=f"{source.entry}.cif, {source.entry}.pdb or */{source.entry}_*_protein.pdb + _ligand.sdf",
+    )
 
 
 def _heavy_ligand(source: Source, structure: Path, ligand: Path | None) -> Chem.Mol:
@@ -158,8 +236,13 @@ def _heavy_ligand(source: Source, structure: Path, ligand: Path | None) -> Chem.
         raw = Chem.RemoveAllHs(raw, sanitize=False)
         symbols, xyz = [a.GetSymbol() for a in raw.GetAtoms()], raw.GetConformer().GetPositions()
     else:
-        residues = [r for chain in gemmi.read_structure(str(structure))[0] if chain.name == source.chain
-                    for r in chain if r.name == source.residue]
+        residues = [
+            r
+            for chain in gemmi.read_structure(str(structure))[0]
+            if chain.name == source.chain
+            for r in chain
+            if r.name == source.residue
+        ]
         if not residues:
             raise InputError(f"no residue {source.residue} in chain {source.chain}", where=str(structure))
         best: dict[str, gemmi.Atom] = {}
@@ -196,8 +279,9 @@ def crystal_ligand(source: Source, structure: Path, ligand: Path | None) -> Chem
     try:
         mol = AllChem.AssignBondOrdersFromTemplate(template, _heavy_ligand(source, structure, ligand))
     except ValueError as error:
-        raise InputError(f"{source.name}: the crystal atoms do not match {source.smiles}: {error}",
-                         where=str(structure)) from error
+        raise InputError(
+            f"{source.name}: the crystal atoms do not match {source.smiles}: {error}", where=str(structure)
+        ) from error
     Chem.SanitizeMol(mol)
     Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
     for atom in mol.GetAtoms():  # an ammonium inverts; its crystal configuration is no identity
@@ -247,9 +331,16 @@ def prepare(source: Source, folder: Path, frame: dict[int, np.ndarray]) -> tuple
     mol.SetProp("_Name", source.name)
     read = ligand or structure
     return mol, {
-        "name": source.name, "file": f"{source.name}.sdf", "ligand": source.ligand, "state": source.state,
-        "entry": source.entry, "chain": source.chain, "residue": source.residue, "smiles": smiles,
-        "source_file": read.name, "source_sha256": file_digest(read),
+        "name": source.name,
+        "file": f"{source.name}.sdf",
+        "ligand": source.ligand,
+        "state": source.state,
+        "entry": source.entry,
+        "chain": source.chain,
+        "residue": source.residue,
+        "smiles": smiles,
+        "source_file": read.name,
+        "source_sha256": file_digest(read),
         "superposed_rmsd_angstrom": round(rmsd, 2),
         "relaxed_rmsd_angstrom": round(moved, 2),
     }
@@ -266,11 +357,14 @@ def generate(folder: Path, out: Path) -> list[dict]:
         lines.append(line)
     document = {
         "about": "Crystal ligands in the common frame: wwPDB coordinates (CC0 1.0), some read through LIT-PCBA's "
-                 "copies (*_ligand.sdf; Tran-Nguyen et al. 2020), hydrogens added, relaxed by MMFF94s with heavy atoms "
-                 f"held beyond {RELAX_FREE} angstrom.",
+        "copies (*_ligand.sdf; Tran-Nguyen et al. 2020), hydrogens added, relaxed by MMFF94s with heavy atoms "
+        f"held beyond {RELAX_FREE} angstrom.",
         "made_by": "python -m esr1md.poses.references --from PDB_FOLDER --out structures/poses",
-        "frame": {"entry": "3ERT", "chain": "A",
-                  "calpha_angstrom": {n: [round(float(x), 3) for x in frame[n]] for n in FRAME_RESIDUES}},
+        "frame": {
+            "entry": "3ERT",
+            "chain": "A",
+            "calpha_angstrom": {n: [round(float(x), 3) for x in frame[n]] for n in FRAME_RESIDUES},
+        },
         "poses": lines,
     }
     (out / "poses.yaml").write_text(yaml.safe_dump(document, sort_keys=False, width=120, default_flow_style=None))
@@ -284,8 +378,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     chosen = parser.parse_args(arguments)
     for line in generate(chosen.folder, chosen.out):
-        print(f"{line['name']:10s} {line['state']:10s} core {line['superposed_rmsd_angstrom']:.2f} A, relaxed by "
-              f"{line['relaxed_rmsd_angstrom']:.2f} A  {line['smiles']}")
+        print(
+            f"{line['name']:10s} {line['state']:10s} core {line['superposed_rmsd_angstrom']:.2f} A, relaxed by "
+            f"{line['relaxed_rmsd_angstrom']:.2f} A  {line['smiles']}"
+        )
 
 
 if __name__ == "__main__":

@@ -92,12 +92,24 @@ def check_excluded(names: tuple[str, ...]) -> None:
     for name in names:
         if name not in known:
             ligands = sorted({reference.ligand for reference in load_references()})
-            raise InputError(f"no reference pose of '{name}'", where="--exclude",
-                             expected=f"a PDB id or one of {', '.join(ligands)}", do=did_you_mean(name, sorted(known)))
+            raise InputError(
+                f"no reference pose of '{name}'",
+                where="--exclude",
+                expected=f"a PDB id or one of {', '.join(ligands)}",
+                do=did_you_mean(name, sorted(known)),
+            )
 
 
-def pose_ligands(ligands: list[Ligand], place: Place, out: Path, *, seed: int = 1, exclude: tuple[str, ...] = (),
-                 exclude_similar: float = 1.0, report: Callable[[str], None] = lambda said: None) -> Outcome:
+def pose_ligands(
+    ligands: list[Ligand],
+    place: Place,
+    out: Path,
+    *,
+    seed: int = 1,
+    exclude: tuple[str, ...] = (),
+    exclude_similar: float = 1.0,
+    report: Callable[[str], None] = lambda said: None,
+) -> Outcome:
     """Pose every ligand and write a folder for each into ``out``; a ligand that does not fit stops no other.
 
     A folder holds ``poses.sdf`` (up to five, ranked, with their scores), ``pose_RANK.sdf``, ``record.json`` and
@@ -110,7 +122,13 @@ def pose_ligands(ligands: list[Ligand], place: Place, out: Path, *, seed: int = 
         try:
             parameters = parametrise(ligand, folder / "parameters")
             outcome.poses[ligand.name] = place_ligand(
-                ligand, parameters, place.pdb, place.state, folder, seed=seed, exclude=exclude,
+                ligand,
+                parameters,
+                place.pdb,
+                place.state,
+                folder,
+                seed=seed,
+                exclude=exclude,
                 exclude_similar=exclude_similar,
             )
         except Esr1mdError as error:

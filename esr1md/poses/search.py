@@ -47,10 +47,20 @@ class Effort:
 
 
 #: The search that every ligand gets, and the wider one before a ligand is said not to fit.
-USUAL = Effort(conformers=8, grown=24, beam=16, long_beam=64, rigid=12, flexible=10, refined=6,
-               ring_conformers=2, exhaustiveness=1)
-THOROUGH = Effort(conformers=24, grown=48, beam=48, long_beam=192, rigid=36, flexible=20, refined=8,
-                  ring_conformers=0, exhaustiveness=0)
+USUAL = Effort(
+    conformers=8, grown=24, beam=16, long_beam=64, rigid=12, flexible=10, refined=6, ring_conformers=2, exhaustiveness=1
+)
+THOROUGH = Effort(
+    conformers=24,
+    grown=48,
+    beam=48,
+    long_beam=192,
+    rigid=36,
+    flexible=20,
+    refined=8,
+    ring_conformers=0,
+    exhaustiveness=0,
+)
 
 #: Vina's box: this much (angstrom) around the references, and not smaller than; poses taken of each run; ring
 #: systems that differ by more than this (angstrom RMSD) are docked apart.
@@ -127,8 +137,9 @@ def references_in_frame(receptor: pocket.Receptor, where: Path) -> tuple[Referen
     own = {n: receptor.named(n, "CA") for n in frame}
     shared = [n for n in frame if own[n] is not None]
     if len(shared) < 10:
-        raise StageError("receptor", f"only {len(shared)} of {len(frame)} residues around the pocket are present",
-                         where=str(where))
+        raise StageError(
+            "receptor", f"only {len(shared)} of {len(frame)} residues around the pocket are present", where=str(where)
+        )
     rotation, translation, rmsd = superpose(np.array([frame[n] for n in shared]), np.array([own[n] for n in shared]))
     if rmsd > 3.0:
         raise StageError("receptor", f"the pocket differs from 3ERT's by {rmsd:.1f} A C-alpha RMSD", where=str(where))
@@ -140,8 +151,13 @@ def references_in_frame(receptor: pocket.Receptor, where: Path) -> tuple[Referen
     return tuple(moved)
 
 
-def suitable_references(mol: Chem.Mol, references: tuple[Reference, ...], state: HelixState,
-                        exclude: tuple[str, ...], exclude_similar: float = 1.0) -> tuple[Reference, ...]:
+def suitable_references(
+    mol: Chem.Mol,
+    references: tuple[Reference, ...],
+    state: HelixState,
+    exclude: tuple[str, ...],
+    exclude_similar: float = 1.0,
+) -> tuple[Reference, ...]:
     """References of the same state, those that share most with the ligand first, and whole cores of other states.
 
     A crystal ligand of another state serves when the ligand contains it (fulvestrant contains estradiol):
@@ -174,8 +190,9 @@ def similarity(mol: Chem.Mol, other: Chem.Mol) -> float:
     return DataStructs.TanimotoSimilarity(*(generator.GetFingerprint(Chem.RemoveAllHs(m)) for m in (mol, other)))
 
 
-def grown(mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Receptor,
-          seed: int, effort: Effort = USUAL) -> list[tuple[float, placement.Start]]:
+def grown(
+    mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Receptor, seed: int, effort: Effort = USUAL
+) -> list[tuple[float, placement.Start]]:
     """Starts on every reference, the most promising grown whole; score and pose, best and distinct."""
     free = placement.conformers(mol, effort.conformers, seed)
     if not free.GetNumConformers():
@@ -190,14 +207,23 @@ def grown(mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Rec
     poses = []
     for start in _spread(starts, first, references, effort.grown):
         found, scores = growth.grow(start.xyz, mol, start.core, score, beam=beam)
-        poses += [(float(v), placement.Start(x, start.core, start.reference, start.method))
-                  for x, v in zip(found[:4], scores[:4], strict=True)]
+        poses += [
+            (float(v), placement.Start(x, start.core, start.reference, start.method))
+            for x, v in zip(found[:4], scores[:4], strict=True)
+        ]
     poses.sort(key=lambda p: p[0] - SELECTION_EVIDENCE * _evidence(p[1]))
     return _distinct(poses, own.index, effort.rigid)
 
 
-def docked(mol: Chem.Mol, references: tuple[Reference, ...], hormone: Reference, receptor: pocket.Receptor,
-           receptor_pdb: Path, seed: int, effort: Effort = USUAL) -> list[tuple[float, placement.Start]]:
+def docked(
+    mol: Chem.Mol,
+    references: tuple[Reference, ...],
+    hormone: Reference,
+    receptor: pocket.Receptor,
+    receptor_pdb: Path,
+    seed: int,
+    effort: Effort = USUAL,
+) -> list[tuple[float, placement.Start]]:
     """Poses by Vina, which knows no reference, in the box of the references: score and pose.
 
     Vina does not bend rings, so conformers with different rings are docked. A pose outside the pocket is left out:
@@ -216,14 +242,25 @@ def docked(mol: Chem.Mol, references: tuple[Reference, ...], hormone: Reference,
     for xyz in _ring_conformers(mol, effort, seed):
         copy = Chem.Mol(mol)
         copy.GetConformer().SetPositions(xyz)
-        for pose in docking.dock(receptor_pdb, copy, (low + high) / 2, size, exhaustiveness=effort.exhaustiveness,
-                                 poses=VINA_POSES, seed=seed):
+        for pose in docking.dock(
+            receptor_pdb,
+            copy,
+            (low + high) / 2,
+            size,
+            exhaustiveness=effort.exhaustiveness,
+            poses=VINA_POSES,
+            seed=seed,
+        ):
             found.append((pose.score, placement.Start(pose.xyz, frozenset(), "Vina", "docked")))
     found.sort(key=lambda row: row[0])
     heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
     phenol = mol.HasSubstructMatch(_PHENOL)
-    inside = [row for row in found if _covered(row[1].xyz[heavy], hormone) >= IN_POCKET
-              and (not phenol or _clamp(mol, row[1].xyz, receptor, receptor.positions))]
+    inside = [
+        row
+        for row in found
+        if _covered(row[1].xyz[heavy], hormone) >= IN_POCKET
+        and (not phenol or _clamp(mol, row[1].xyz, receptor, receptor.positions))
+    ]
     return _distinct(inside, heavy, effort.rigid // 3)
 
 
@@ -254,14 +291,14 @@ def _ring_difference(mol: Chem.Mol, one: np.ndarray, two: np.ndarray) -> float:
     """Largest RMSD (angstrom, fitted) of any ring system between two conformers, its substituents included."""
     worst = 0.0
     for ring in mol.GetRingInfo().AtomRings():
-        atoms = sorted({n.GetIdx() for i in ring for n in mol.GetAtomWithIdx(i).GetNeighbors()
-                        if n.GetAtomicNum() > 1} | set(ring))
+        atoms = sorted(
+            {n.GetIdx() for i in ring for n in mol.GetAtomWithIdx(i).GetNeighbors() if n.GetAtomicNum() > 1} | set(ring)
+        )
         worst = max(worst, superpose(one[atoms], two[atoms])[2])
     return worst
 
 
-def _spread(starts: list[placement.Start], score: np.ndarray, references: tuple[Reference, ...],
-            count: int) -> list:
+def _spread(starts: list[placement.Start], score: np.ndarray, references: tuple[Reference, ...], count: int) -> list:
     """The best starts with some from each reference and method, each of the flips among them.
 
     A core's score says little about where the rest can go: the orientation of a steroid that lets a long chain
@@ -293,8 +330,12 @@ def _apart(one: np.ndarray, two: np.ndarray, atoms: np.ndarray) -> float:
     return float(np.sqrt(((one[atoms] - two[atoms]) ** 2).sum(1).mean()))
 
 
-def _turn_hydroxyls(mol: Chem.Mol, xyz: np.ndarray, charges: tuple[float, ...], receptor: pocket.Receptor,
-                    ) -> np.ndarray:
+def _turn_hydroxyls(
+    mol: Chem.Mol,
+    xyz: np.ndarray,
+    charges: tuple[float, ...],
+    receptor: pocket.Receptor,
+) -> np.ndarray:
     """Each hydroxyl hydrogen turned to where the receptor's charges want it: a minimiser does not cross barriers."""
     near = pocket.near_charges(receptor, xyz)
     for atom in mol.GetAtoms():
@@ -311,8 +352,9 @@ def _turn_hydroxyls(mol: Chem.Mol, xyz: np.ndarray, charges: tuple[float, ...], 
     return xyz
 
 
-def minimised_alone(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor,
-                    grown: list) -> list[Candidate]:
+def minimised_alone(
+    mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor, grown: list
+) -> list[Candidate]:
     """The ligand minimised in the frozen pocket, lowest interaction + ligand energy first, stereochemistry kept."""
     around = np.concatenate([start.xyz for _, start in grown])
     system = pocket.build_pocket(receptor, parameters, around, flexible=False)
@@ -334,8 +376,13 @@ def minimised_alone(mol: Chem.Mol, parameters: LigandParameters, receptor: pocke
     return kept
 
 
-def minimised_together(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor,
-                       alone: list[Candidate], effort: Effort = USUAL) -> list[Candidate]:
+def minimised_together(
+    mol: Chem.Mol,
+    parameters: LigandParameters,
+    receptor: pocket.Receptor,
+    alone: list[Candidate],
+    effort: Effort = USUAL,
+) -> list[Candidate]:
     """The best candidates minimised with the side chains, best first, each with its strain."""
     chosen = alone[: effort.flexible]
     system = pocket.build_pocket(receptor, parameters, np.concatenate([c.xyz for c in chosen]), flexible=True)
@@ -366,16 +413,18 @@ def minimised_together(mol: Chem.Mol, parameters: LigandParameters, receptor: po
 def _clamp(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor, receptor_xyz: np.ndarray) -> float:
     """:data:`CLAMP_EVIDENCE` if a phenol oxygen is at the carboxylate of E353 or the guanidinium of R394, else 0."""
     phenols = [match[0] for match in mol.GetSubstructMatches(_PHENOL)]
-    ends = [atom.index for atom in receptor.topology.atoms()
-            if (atom.residue.id, atom.name) in (("353", "OE1"), ("353", "OE2"), ("394", "NH1"), ("394", "NH2"))]
+    ends = [
+        atom.index
+        for atom in receptor.topology.atoms()
+        if (atom.residue.id, atom.name) in (("353", "OE1"), ("353", "OE2"), ("394", "NH1"), ("394", "NH2"))
+    ]
     if not phenols or not ends:
         return 0.0
     nearest = np.linalg.norm(xyz[phenols][:, None] - receptor_xyz[ends][None], axis=-1).min()
     return CLAMP_EVIDENCE if nearest < CLAMP else 0.0
 
 
-def settled(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor,
-            candidate: Candidate) -> Candidate:
+def settled(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor, candidate: Candidate) -> Candidate:
     """A pose that suits the receptor as it was given, where the side chains have not given way.
 
     The ligand alone is minimised in the rigid receptor; kept unless it goes elsewhere or loses its stereochemistry.

@@ -198,9 +198,7 @@ def _contacts(first: SourceChain, second: SourceChain) -> int:
     """Pairs of C-alpha atoms across the interface, if helices 7 to 11 make most of them."""
     a, b = alpha_carbons(first.chain), alpha_carbons(second.chain)
     tree = cKDTree(np.array(list(b.values())))
-    near = [
-        (number, list(b)[j]) for number, position in a.items() for j in tree.query_ball_point(position, _CONTACT)
-    ]
+    near = [(number, list(b)[j]) for number, position in a.items() for j in tree.query_ball_point(position, _CONTACT)]
     inside = sum(x in _INTERFACE_HELICES and y in _INTERFACE_HELICES for x, y in near)
     return len(near) if inside > len(near) / 2 else 0
 

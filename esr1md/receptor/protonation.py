@@ -129,9 +129,7 @@ def present_states(topology: app.Topology) -> dict[int, str]:
     return found
 
 
-def add_hydrogens(
-    topology: app.Topology, positions: unit.Quantity, sites: tuple[Site, ...], ph: float
-) -> app.Modeller:
+def add_hydrogens(topology: app.Topology, positions: unit.Quantity, sites: tuple[Site, ...], ph: float) -> app.Modeller:
     """The structure with every hydrogen, residues of ``sites`` in their chosen form; repeatable."""
     modeller = app.Modeller(topology, positions)
     chosen = {site.number: site.state for site in sites if len(FORMS[site.residue]) > 1}

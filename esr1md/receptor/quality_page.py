@@ -75,9 +75,7 @@ def write_check_page(check: dict[str, Any], structure: gemmi.Structure, path: Pa
 
 def _context(quality: dict[str, Any], model: Path | gemmi.Structure) -> dict[str, Any]:
     structure = gemmi.read_structure(str(model)) if isinstance(model, Path) else model
-    points = [
-        point for chain in structure[0] for point in ramachandran([r for r in chain if r.name in HEAVY_ATOMS])
-    ]
+    points = [point for chain in structure[0] for point in ramachandran([r for r in chain if r.name in HEAVY_ATOMS])]
     problems = quality["problems"]
     outliers = [label for label, *_, allowed in points if not allowed]
     exceeded = f"{len(problems)} of {len(LIMITS)} limits exceeded."

@@ -135,8 +135,7 @@ def rotamer(residue: gemmi.Residue) -> tuple[str, float, tuple[float, ...]] | No
         angles.append(math.degrees(gemmi.calculate_dihedral(*(residue[name][0].pos for name in names))))
     limit = _TAIL * math.sqrt(chi2.isf(_SHARE, count))
     best = min(
-        (_distance(angles, centre, residue.name in _SYMMETRIC), name)
-        for name, centre in _CENTRAL[residue.name].items()
+        (_distance(angles, centre, residue.name in _SYMMETRIC), name) for name, centre in _CENTRAL[residue.name].items()
     )
     return best[1], best[0] / limit, tuple(angles)
 

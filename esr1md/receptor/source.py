@@ -170,9 +170,7 @@ def choose_chain(structure: gemmi.Structure, where: str = "", name: str | None =
     """
     model = structure[0]
     if name is not None and name not in {chain.name for chain in model}:
-        raise InputError(
-            f"no chain {name!r}", where=where, expected=f"one of {', '.join(c.name for c in model)}"
-        )
+        raise InputError(f"no chain {name!r}", where=where, expected=f"one of {', '.join(c.name for c in model)}")
     candidates = []
     for chain in model:
         if name is not None and chain.name != name:
@@ -284,9 +282,7 @@ def _amino_acids(chain: gemmi.Chain) -> list[gemmi.Residue]:
 def _align(residues: list[gemmi.Residue]) -> Alignment:
     letters = "".join(ONE_LETTER[parent_residue(residue.name)] for residue in residues)
     breaks = {
-        i
-        for i in range(1, len(residues))
-        if residues[i - 1]["C"][0].pos.dist(residues[i]["N"][0].pos) > _BOND_LIMIT
+        i for i in range(1, len(residues)) if residues[i - 1]["C"][0].pos.dist(residues[i]["N"][0].pos) > _BOND_LIMIT
     }
     return align_to_p03372(letters, breaks)
 

@@ -129,9 +129,7 @@ def read_store(
                 left_out += 1
                 continue
             spent += len(packed)
-            data.complexes.append(
-                Complex(digest, cell.variant, cell.ligand, cell.state, seed, packed, mutated)
-            )
+            data.complexes.append(Complex(digest, cell.variant, cell.ligand, cell.state, seed, packed, mutated))
     if left_out:
         data.missing.append(
             f"3D views of {left_out} complexes of the lowest-ranked ligands are left out to keep this file "
@@ -236,9 +234,7 @@ def trim_complex(
 
     whole = {r for r in residues if r[1] in HELIX12 or r[1] in KEY_RESIDUES or r[1] in mutated}
     if is_ligand.any():
-        nearest, _ = cKDTree(positions[is_ligand & is_heavy]).query(
-            positions, distance_upper_bound=POCKET_RADIUS
-        )
+        nearest, _ = cKDTree(positions[is_ligand & is_heavy]).query(positions, distance_upper_bound=POCKET_RADIUS)
         whole |= {residues[i] for i in np.flatnonzero(np.isfinite(nearest))}
     # 1.4 angstrom admits N-H, O-H and S-H and no hydrogen on a neighbouring carbon (1.9 and more).
     parents = positions[[e in ("N", "O", "S") for e in elements]]
@@ -271,9 +267,7 @@ def _facing_helix12(calpha: dict[int, np.ndarray]) -> np.ndarray:
     return np.column_stack([np.cross(y, z), y, z])
 
 
-def _superpose(
-    positions: np.ndarray, calpha: dict[int, np.ndarray], reference: dict[int, np.ndarray]
-) -> np.ndarray:
+def _superpose(positions: np.ndarray, calpha: dict[int, np.ndarray], reference: dict[int, np.ndarray]) -> np.ndarray:
     """``positions`` (n, 3) moved so that the C-alpha of the LBD core fit ``reference`` (Kabsch)."""
     shared = [n for n in CORE if n in calpha and n in reference]
     if len(shared) < 4:

@@ -37,9 +37,7 @@ TEMPLATE = go.layout.Template(
         font=dict(family=FONT, size=13, color=INK),
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        hoverlabel=dict(
-            bgcolor="#ffffff", bordercolor="#9aa5b1", font=dict(family=FONT, color=INK), align="left"
-        ),
+        hoverlabel=dict(bgcolor="#ffffff", bordercolor="#9aa5b1", font=dict(family=FONT, color=INK), align="left"),
         xaxis=dict(gridcolor=GRID, zeroline=False, linecolor="#9aa5b1", ticks="outside", tickcolor="#9aa5b1"),
         yaxis=dict(gridcolor=GRID, zeroline=False, linecolor="#9aa5b1"),
     )
@@ -162,7 +160,12 @@ def shift_heatmap(ranking: Ranking, kind: Literal["binding", "helix12"]) -> go.F
     figure = go.Figure()
     grid = dict(x=list(range(len(columns))), y=list(range(len(rows))), xgap=3, ygap=3, showscale=False)
     figure.add_heatmap(
-        z=back, zmin=0, zmax=1, colorscale=[[0, UNDECIDED], [1, UNDECIDED]], text=hover, hoverinfo="text",
+        z=back,
+        zmin=0,
+        zmax=1,
+        colorscale=[[0, UNDECIDED], [1, UNDECIDED]],
+        text=hover,
+        hoverinfo="text",
         **grid,
     )  # fmt: skip  (it lies under every square, so it alone answers the pointer)
     grid["showscale"] = True

@@ -204,9 +204,7 @@ def _predictions(ranking: Ranking) -> list[dict[str, Any]]:
 # --- figures --------------------------------------------------------------------------------------------
 
 
-def _per_ligand(
-    ranking: Ranking, replicas: list[Replica], several_states: bool
-) -> list[tuple[str, list[Replica]]]:
+def _per_ligand(ranking: Ranking, replicas: list[Replica], several_states: bool) -> list[tuple[str, list[Replica]]]:
     """Replicas grouped by ligand and state, in the order of the ranking; unranked ones (apo) last."""
     keys = [(r.ligand, r.state) for r in ranking.ranking]
     keys += [(r.ligand, r.state) for r in replicas]
@@ -226,8 +224,7 @@ def _panels(
     # The same axes for all ligands that started in the same state; states are far apart.
     ranges = {
         state: [
-            figures.shared_range([r for r in everyone if r.state == state], column)
-            for column in figures.H12_COLUMNS
+            figures.shared_range([r for r in everyone if r.state == state], column) for column in figures.H12_COLUMNS
         ]
         for state in {r.state for r in everyone}
     }

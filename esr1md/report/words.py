@@ -172,8 +172,7 @@ REFERENCES = {
     "nagl": "Open Force Field NAGL models, openff-gnn-am1bcc (package openff-nagl-models); "
     "charge equilibration: Wang Y, et al. 2019, arXiv:1909.07903",
     "obc2": "Onufriev A, Bashford D, Case DA. OBC. Proteins 2004, 55, 383. doi:10.1002/prot.20033",
-    "gbn2": "Nguyen H, Roe DR, Simmerling C. GB-neck2. J Chem Theory Comput 2013, 9, 2020. "
-    "doi:10.1021/ct3010485",
+    "gbn2": "Nguyen H, Roe DR, Simmerling C. GB-neck2. J Chem Theory Comput 2013, 9, 2020. doi:10.1021/ct3010485",
     "tip3p": "Jorgensen WL, et al. TIP3P. J Chem Phys 1983, 79, 926. doi:10.1063/1.445869",
     "pme": "Essmann U, et al. Smooth particle mesh Ewald. J Chem Phys 1995, 103, 8577. doi:10.1063/1.470117",
     "middle": "Zhang Z, et al. Unified thermostat scheme (middle). J Phys Chem A 2019, 123, 6056. "

@@ -20,9 +20,7 @@ from esr1md.surrogate.model import HEADS
 from esr1md.surrogate.training import train
 
 
-def predict(
-    surrogate: Surrogate, cells: Sequence[CellKey], ligands: Mapping[str, Ligand]
-) -> tuple[CellScore, ...]:
+def predict(surrogate: Surrogate, cells: Sequence[CellKey], ligands: Mapping[str, Ligand]) -> tuple[CellScore, ...]:
     """Both scores of each cell, as predictions.
 
     Parameters

@@ -152,9 +152,7 @@ def fit(table: CellTable, seed: int) -> SurrogateModel:
     generator = torch.Generator().manual_seed(seed)
     ligand_index = {name: i for i, name in enumerate(sorted({key[1] for key in table.keys}))}
     n_components = max(1, min(len(ligand_index) - 1, MOST_COMPONENTS))
-    model = SurrogateModel(
-        table.ligand.shape[1], table.variant.shape[1], len(STATES), n_components, MEMBERS, HIDDEN
-    )
+    model = SurrogateModel(table.ligand.shape[1], table.variant.shape[1], len(STATES), n_components, MEMBERS, HIDDEN)
     _fit_scaling(model, table)
     model.start(generator)
     draws = torch.empty(MEMBERS, len(ligand_index), dtype=torch.float64).exponential_(generator=generator)

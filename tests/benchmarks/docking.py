@@ -79,8 +79,10 @@ def receptor_of(source: Source, pdb: Path):
     """The receptor of an entry ready to pose in, its C-alpha atoms, and the crystal ligand in its frame."""
     structure, ligand = find_entry_files(pdb, source)
     crystal = crystal_ligand(source, structure, ligand)
-    box = tuple((a.GetSymbol(), tuple(p)) for a, p in zip(crystal.GetAtoms(), crystal.GetConformer().GetPositions(),
-                                                            strict=True))
+    box = tuple(
+        (a.GetSymbol(), tuple(p))
+        for a, p in zip(crystal.GetAtoms(), crystal.GetConformer().GetPositions(), strict=True)
+    )
     kept = _folder() / f"{source.name}.pdb"
     given = receptor_as_given(structure, kept, box)
     return given, _alphas(kept), crystal
@@ -109,15 +111,22 @@ def run_case(case: Case, pdb: Path, method: str, exhaustiveness: int) -> dict:
     smiles = Chem.MolToSmiles(crystal)
     mol = Chem.MolFromSmiles(smiles)
     ligand = Ligand(case.source.ligand, smiles, Chem.MolToInchiKey(mol), Chem.GetFormalCharge(mol))
-    row = {"set": "redock" if case.source == case.receptor else "cross", "case": case.name, "method": method,
-           "ligand": case.source.ligand, "state": str(given.state or "unknown")}
+    row = {
+        "set": "redock" if case.source == case.receptor else "cross",
+        "case": case.name,
+        "method": method,
+        "ligand": case.source.ligand,
+        "state": str(given.state or "unknown"),
+    }
     started = (time.monotonic(), time.process_time())
     try:
         poses, more = (_vina if method == "vina" else _ours)(ligand, mol, given, other, exhaustiveness)
     except Esr1mdError as error:
         return {**row, "error": str(error)[:300], "seconds": round(time.monotonic() - started[0], 1)}
-    row |= {"seconds": round(time.monotonic() - started[0], 1),
-            "cpu_seconds": round(time.process_time() - started[1], 1)}
+    row |= {
+        "seconds": round(time.monotonic() - started[0], 1),
+        "cpu_seconds": round(time.process_time() - started[1], 1),
+    }
     bare = Chem.RemoveAllHs(crystal)
     row["rmsd"] = [round(float(rdMolAlign.CalcRMS(Chem.RemoveAllHs(Chem.Mol(pose)), bare)), 2) for pose in poses]
     failed = _busted(poses[0], given.pdb)
@@ -128,13 +137,26 @@ def _ours(ligand, mol, given, other, exhaustiveness):
     folder = Path(tempfile.mkdtemp(dir=_folder()))
     parameters = parametrise(ligand, folder / "parameters")
     state = given.state or HelixState.DISPLACED
-    found = place_ligand(ligand, parameters, given.pdb, state, folder / "pose", exclude=(ligand.name,),
-                         exclude_similar=SIMILAR)
+    found = place_ligand(
+        ligand, parameters, given.pdb, state, folder / "pose", exclude=(ligand.name,), exclude_similar=SIMILAR
+    )
     poses = list(Chem.SDMolSupplier(str(folder / "pose" / "poses.sdf"), removeHs=False))
-    shown = ("confidence", "reference", "interaction_kcal", "strain_kcal", "above_kcal", "vina_kcal", "clashes",
-             "anchors_angstrom", "failed_checks")
-    return poses, {"poses": [{name: getattr(pose, name) for name in shown} for pose in found],
-                   "thorough": found[0].details["thorough"], "cpu": found[0].details["cpu_seconds"]}
+    shown = (
+        "confidence",
+        "reference",
+        "interaction_kcal",
+        "strain_kcal",
+        "above_kcal",
+        "vina_kcal",
+        "clashes",
+        "anchors_angstrom",
+        "failed_checks",
+    )
+    return poses, {
+        "poses": [{name: getattr(pose, name) for name in shown} for pose in found],
+        "thorough": found[0].details["thorough"],
+        "cpu": found[0].details["cpu_seconds"],
+    }
 
 
 def _vina(ligand, mol, given, other, exhaustiveness):
@@ -163,8 +185,11 @@ def run(arguments: argparse.Namespace) -> None:
     done = set()
     if arguments.out.exists():
         done = {(r["case"], r["method"]) for r in map(json.loads, arguments.out.read_text().splitlines())}
-    todo = [c for c in cases(arguments.set)[: arguments.limit]
-            if (c.name, arguments.method) not in done and arguments.only in c.name]
+    todo = [
+        c
+        for c in cases(arguments.set)[: arguments.limit]
+        if (c.name, arguments.method) not in done and arguments.only in c.name
+    ]
     print(f"{len(todo)} cases of {arguments.set} by {arguments.method}", file=sys.stderr)
     with ProcessPoolExecutor(arguments.workers) as pool:
         running = {pool.submit(run_case, c, arguments.pdb, arguments.method, arguments.exhaustiveness): c for c in todo}
@@ -173,8 +198,11 @@ def run(arguments: argparse.Namespace) -> None:
             with arguments.out.open("a") as handle:
                 handle.write(json.dumps(row) + "\n")
             best = row["rmsd"][0] if "rmsd" in row else row["error"][:80]
-            print(f"{row['case']:24s} {row['method']:5s} {best} {row.get('rmsd', [])[1:]} {row['seconds']} s "
-                  f"{row.get('failed_checks', '')}", file=sys.stderr)
+            print(
+                f"{row['case']:24s} {row['method']:5s} {best} {row.get('rmsd', [])[1:]} {row['seconds']} s "
+                f"{row.get('failed_checks', '')}",
+                file=sys.stderr,
+            )
 
 
 def table(arguments: argparse.Namespace) -> None:
@@ -189,8 +217,10 @@ def table(arguments: argparse.Namespace) -> None:
             top = np.array([r["rmsd"][0] if "rmsd" in r else np.inf for r in own])
             best = np.array([min(r["rmsd"]) if "rmsd" in r else np.inf for r in own])
             valid = np.mean([r.get("valid", False) for r in own])
-            print(f"| {which} | {method} | {len(own)} | {np.mean(top <= 2):.0%} | {np.mean(best <= 2):.0%} | "
-                  f"{np.median(top):.2f} A | {valid:.0%} | {np.median([r['seconds'] for r in own]):.0f} |")
+            print(
+                f"| {which} | {method} | {len(own)} | {np.mean(top <= 2):.0%} | {np.mean(best <= 2):.0%} | "
+                f"{np.median(top):.2f} A | {valid:.0%} | {np.median([r['seconds'] for r in own]):.0f} |"
+            )
 
 
 def main() -> None:

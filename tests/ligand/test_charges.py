@@ -35,8 +35,11 @@ def test_equal_atoms_have_equal_charges():
     ranks = np.array(Chem.CanonicalRankAtoms(mol, breakTies=False))
     for rank in set(ranks):
         assert np.ptp(charges[ranks == rank]) == 0.0
-    methyls = [a.GetIdx() for a in mol.GetAtoms() if a.GetSymbol() == "C" and a.GetTotalNumHs(True) == 3
-               and a.GetNeighbors()[0].GetSymbol() == "N"]
+    methyls = [
+        a.GetIdx()
+        for a in mol.GetAtoms()
+        if a.GetSymbol() == "C" and a.GetTotalNumHs(True) == 3 and a.GetNeighbors()[0].GetSymbol() == "N"
+    ]
     assert len(methyls) == 2 and charges[methyls[0]] == charges[methyls[1]]
 
 
@@ -49,8 +52,9 @@ def test_4_hydroxytamoxifen_carries_its_charge_on_the_ammonium_end():
     for neighbour in nitrogen.GetNeighbors():
         head |= {neighbour.GetIdx(), *(n.GetIdx() for n in neighbour.GetNeighbors() if n.GetSymbol() == "H")}
     assert 0.7 < charges[sorted(head)].sum() < 1.0
-    phenol_h = next(a.GetIdx() for a in mol.GetAtoms() if a.GetSymbol() == "H"
-                    and a.GetNeighbors()[0].GetSymbol() == "O")
+    phenol_h = next(
+        a.GetIdx() for a in mol.GetAtoms() if a.GetSymbol() == "H" and a.GetNeighbors()[0].GetSymbol() == "O"
+    )
     assert charges[phenol_h] == pytest.approx(0.42, abs=0.02)
 
 
@@ -66,8 +70,9 @@ def _reference_charges(table: dict, smiles: str) -> tuple[Chem.Mol, np.ndarray]:
     entry = table[f"InChI=1/{wanted}"].state["__dict__"]
     mol = Chem.MolFromSmiles(entry["mapped_smiles"], sanitize=False)
     Chem.SanitizeMol(mol)
-    values = [np.frombuffer(item.arguments[1].arguments[0].encode("latin1"), "<f8")[0]
-              for item in entry["property_value"]]
+    values = [
+        np.frombuffer(item.arguments[1].arguments[0].encode("latin1"), "<f8")[0] for item in entry["property_value"]
+    ]
     return mol, np.array([values[atom.GetAtomMapNum() - 1] for atom in mol.GetAtoms()])
 
 
@@ -79,20 +84,23 @@ def test_charges_match_am1bcc_of_small_molecules(smiles, am1bcc_table):
     assert np.abs(reference).max() > 0.05
 
 
-@pytest.mark.parametrize(("smiles", "expected"), [
-    ("CC(=O)[O-]", {"O": [-0.5, -0.5]}),
-    ("CC([O-])=O", {"O": [-0.5, -0.5]}),
-    ("NC(N)=[NH2+]", {"N": [1 / 3, 1 / 3, 1 / 3]}),
-    ("CC(N)=[NH2+]", {"N": [0.5, 0.5]}),
-    ("C[N+](=O)[O-]", {"N": [1], "O": [-0.5, -0.5]}),
-    ("CS(C)=O", {"S": [1], "O": [-1]}),
-    ("CS(=O)(=O)[O-]", {"S": [0], "O": [-1 / 3, -1 / 3, -1 / 3]}),
-    ("C[NH+](C)C", {"N": [1]}),
-    ("[O-]c1ccccc1", {"O": [-1]}),
-    ("O=c1cc[nH]cc1", {"O": [0], "N": [0]}),
-    ("c1c[nH+]c[nH]1", {"N": [0.5, 0.5]}),
-    ("O=C([O-])/C=C/C(=O)[O-]", {"O": [-0.5, -0.5, -0.5, -0.5]}),
-])
+@pytest.mark.parametrize(
+    ("smiles", "expected"),
+    [
+        ("CC(=O)[O-]", {"O": [-0.5, -0.5]}),
+        ("CC([O-])=O", {"O": [-0.5, -0.5]}),
+        ("NC(N)=[NH2+]", {"N": [1 / 3, 1 / 3, 1 / 3]}),
+        ("CC(N)=[NH2+]", {"N": [0.5, 0.5]}),
+        ("C[N+](=O)[O-]", {"N": [1], "O": [-0.5, -0.5]}),
+        ("CS(C)=O", {"S": [1], "O": [-1]}),
+        ("CS(=O)(=O)[O-]", {"S": [0], "O": [-1 / 3, -1 / 3, -1 / 3]}),
+        ("C[NH+](C)C", {"N": [1]}),
+        ("[O-]c1ccccc1", {"O": [-1]}),
+        ("O=c1cc[nH]cc1", {"O": [0], "N": [0]}),
+        ("c1c[nH+]c[nH]1", {"N": [0.5, 0.5]}),
+        ("O=C([O-])/C=C/C(=O)[O-]", {"O": [-0.5, -0.5, -0.5, -0.5]}),
+    ],
+)
 def test_formal_charges_are_averaged_over_resonance_forms(smiles, expected):
     mol = molecule(smiles)
     charges = average_formal_charges(mol)

@@ -262,9 +262,15 @@ def test_a_smiles_is_a_list_of_one():
     assert (row.text, row.name) == ("CCO", "my compound")
 
 
-@pytest.mark.parametrize(("bom", "encoding"), [
-    (b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"), (b"", "utf-8"),
-])
+@pytest.mark.parametrize(
+    ("bom", "encoding"),
+    [
+        (b"\xef\xbb\xbf", "utf-8"),
+        (b"\xff\xfe", "utf-16-le"),
+        (b"\xfe\xff", "utf-16-be"),
+        (b"", "utf-8"),
+    ],
+)
 def test_byte_order_marks_and_encodings(bom, encoding, tmp_path):
     path = write(tmp_path / "a.csv", bom + "smiles,name\nCCO,\u00e9thanol \u03b2\n".encode(encoding))
     (row,) = rows_of(path)

@@ -17,12 +17,39 @@ NOT_SIMULATED = {"ZN-c5": "no public structure", "taragarestrant": "no public st
 
 #: Charge of the simulated state, by chemistry: basic amines +1, acids -1, a zwitterion and phenols 0.
 CHARGES = {
-    "estradiol": 0, "diethylstilbestrol": 0, "estrone": 0, "tamoxifen": 1, "4-hydroxytamoxifen": 1,
-    "endoxifen": 1, "raloxifene": 1, "lasofoxifene": 1, "bazedoxifene": 1, "toremifene": 1, "enclomifene": 1,
-    "zuclomifene": 1, "fulvestrant": 0, "elacestrant": 1, "imlunestrant": 1, "camizestrant": 1,
-    "giredestrant": 1, "amcenestrant": 0, "rintodestrant": -1, "brilanestrant": -1, "AZD9496": -1,
-    "GDC-0927": 1, "LSZ102": -1, "palazestrant": 1, "H3B-6545": 1, "vepdegestrant": 1, "etacstil": -1,
-    "GW7604": -1, "pipendoxifene": 1, "arzoxifene": 1, "ICI-164384": 0, "ospemifene": 0, "genistein": 0,
+    "estradiol": 0,
+    "diethylstilbestrol": 0,
+    "estrone": 0,
+    "tamoxifen": 1,
+    "4-hydroxytamoxifen": 1,
+    "endoxifen": 1,
+    "raloxifene": 1,
+    "lasofoxifene": 1,
+    "bazedoxifene": 1,
+    "toremifene": 1,
+    "enclomifene": 1,
+    "zuclomifene": 1,
+    "fulvestrant": 0,
+    "elacestrant": 1,
+    "imlunestrant": 1,
+    "camizestrant": 1,
+    "giredestrant": 1,
+    "amcenestrant": 0,
+    "rintodestrant": -1,
+    "brilanestrant": -1,
+    "AZD9496": -1,
+    "GDC-0927": 1,
+    "LSZ102": -1,
+    "palazestrant": 1,
+    "H3B-6545": 1,
+    "vepdegestrant": 1,
+    "etacstil": -1,
+    "GW7604": -1,
+    "pipendoxifene": 1,
+    "arzoxifene": 1,
+    "ICI-164384": 0,
+    "ospemifene": 0,
+    "genistein": 0,
     "bisphenol A": 0,
 }
 
@@ -73,10 +100,17 @@ def test_inchikeys_are_unique():
     assert len({ligand.inchikey for ligand in ligands}) == len(ligands)
 
 
-@pytest.mark.parametrize(("typed", "name"), [
-    ("Fulvestrant", "fulvestrant"), ("faslodex", "fulvestrant"), ("ICI 182780", "fulvestrant"),
-    ("4 OHT", "4-hydroxytamoxifen"), ("rad1901", "elacestrant"), ("BISPHENOL-A", "bisphenol A"),
-])
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("Fulvestrant", "fulvestrant"),
+        ("faslodex", "fulvestrant"),
+        ("ICI 182780", "fulvestrant"),
+        ("4 OHT", "4-hydroxytamoxifen"),
+        ("rad1901", "elacestrant"),
+        ("BISPHENOL-A", "bisphenol A"),
+    ],
+)
 def test_names_and_synonyms_are_found_however_written(typed, name):
     assert catalogue_ligand(typed).name == name
 
@@ -92,11 +126,18 @@ def test_what_cannot_be_simulated_says_why(name):
         catalogue_ligand(name)
 
 
-@pytest.mark.parametrize(("name", "said"), [
-    ("fulvestrant", r"\(R\)-sulfoxide is simulated"), ("vepdegestrant", "[Tt]ernary complex not modelled"),
-    ("H3B-6545", "[Cc]ovalent to Cys530"), ("GW7604", "low confidence"), ("etacstil", "low confidence"),
-    ("palazestrant", "low confidence"), ("genistein", "neutral"),
-])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("fulvestrant", r"\(R\)-sulfoxide is simulated"),
+        ("vepdegestrant", "[Tt]ernary complex not modelled"),
+        ("H3B-6545", "[Cc]ovalent to Cys530"),
+        ("GW7604", "low confidence"),
+        ("etacstil", "low confidence"),
+        ("palazestrant", "low confidence"),
+        ("genistein", "neutral"),
+    ],
+)
 def test_notes_tell_the_reader_what_limits_a_score(name, said):
     assert re.search(said, catalogue_ligand(name).notes)
 

@@ -39,8 +39,10 @@ def topology_of(parameters: LigandParameters) -> app.Topology:
     mol = parameters.molecule()
     topology = app.Topology()
     residue = topology.addResidue("LIG", topology.addChain("L"))
-    atoms = [topology.addAtom(name, app.Element.getByAtomicNumber(atom.GetAtomicNum()), residue)
-             for name, atom in zip(parameters.atom_names, mol.GetAtoms(), strict=True)]
+    atoms = [
+        topology.addAtom(name, app.Element.getByAtomicNumber(atom.GetAtomicNum()), residue)
+        for name, atom in zip(parameters.atom_names, mol.GetAtoms(), strict=True)
+    ]
     for bond in mol.GetBonds():
         topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
     return topology
@@ -50,11 +52,14 @@ def energies(system: openmm.System, positions: np.ndarray) -> dict[str, float]:
     """Energy of each kind of force (kJ/mol) on the Reference platform."""
     for group, force in enumerate(system.getForces()):
         force.setForceGroup(group)
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001),
-                             openmm.Platform.getPlatformByName("Reference"))
+    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
     context.setPositions(positions)
-    return {force.getName(): context.getState(getEnergy=True, groups={group}).getPotentialEnergy()
-            .value_in_unit(unit.kilojoule_per_mole) for group, force in enumerate(system.getForces())}
+    return {
+        force.getName(): context.getState(getEnergy=True, groups={group})
+        .getPotentialEnergy()
+        .value_in_unit(unit.kilojoule_per_mole)
+        for group, force in enumerate(system.getForces())
+    }
 
 
 @pytest.mark.parametrize("name", ["4-hydroxytamoxifen", "fulvestrant", "ICI-164384"])
@@ -67,7 +72,8 @@ def test_energies_equal_those_of_a_tleap_topology(name, made, tmp_path):
 
     theirs = prmtop.createSystem(nonbondedMethod=app.NoCutoff, removeCMMotion=False)
     ours = app.ForceField(str(parameters.xml)).createSystem(
-        topology_of(parameters), nonbondedMethod=app.NoCutoff, removeCMMotion=False)
+        topology_of(parameters), nonbondedMethod=app.NoCutoff, removeCMMotion=False
+    )
     # displaced atoms, so that impropers and every torsion have energies to differ in
     positions = positions_nm(parameters.molecule())
     positions = positions + np.random.default_rng(20).normal(0.0, 0.005, positions.shape)
@@ -83,8 +89,10 @@ def test_it_loads_beside_amber14(made):
     forcefield = app.ForceField("amber14/protein.ff14SB.xml", "amber14/tip3p.xml", str(parameters.xml))
     system = forcefield.createSystem(topology_of(parameters), nonbondedMethod=app.NoCutoff)
     nonbonded = next(f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
-    charges = [nonbonded.getParticleParameters(i)[0].value_in_unit(unit.elementary_charge)
-               for i in range(nonbonded.getNumParticles())]
+    charges = [
+        nonbonded.getParticleParameters(i)[0].value_in_unit(unit.elementary_charge)
+        for i in range(nonbonded.getNumParticles())
+    ]
     assert charges == pytest.approx(parameters.charges, abs=1e-8)
     assert sum(charges) == pytest.approx(1.0, abs=1e-6)
 
@@ -93,8 +101,12 @@ def test_the_force_field_file_is_self_contained_and_names_nothing_of_amber(made)
     root = ElementTree.parse(made("fulvestrant").xml).getroot()
     types = {t.get("name") for t in root.iter("Type")}
     assert all(name.startswith("gaff2-") for name in types)
-    used = {value for element in root.iter() for key, value in element.attrib.items()
-            if key.rstrip("1234") in ("class", "type") and value}
+    used = {
+        value
+        for element in root.iter()
+        for key, value in element.attrib.items()
+        if key.rstrip("1234") in ("class", "type") and value
+    }
     assert used <= types
     elements = {t.get("name"): t.get("element") for t in root.iter("Type")}
     mol = made("fulvestrant").molecule()
@@ -137,7 +149,8 @@ def test_every_catalogued_ligand_has_a_force_field(ligand, tmp_path):
     assert sum(parameters.charges) == pytest.approx(ligand.formal_charge, abs=1e-6)
     assert parameters.warnings == ()
     system = app.ForceField("amber14/protein.ff14SB.xml", str(parameters.xml)).createSystem(
-        topology_of(parameters), nonbondedMethod=app.NoCutoff, removeCMMotion=False)
+        topology_of(parameters), nonbondedMethod=app.NoCutoff, removeCMMotion=False
+    )
     found = energies(system, positions_nm(parameters.molecule()))
     assert all(np.isfinite(value) and abs(value) < 2000 for value in found.values())
 
@@ -155,11 +168,14 @@ def _fake_programs(tmp_path: Path, script: str) -> Path:
     return tmp_path / "home"
 
 
-@pytest.mark.parametrize(("script", "said"), [
-    ("echo 'Fatal Error! no such bond'; exit 1\n", "antechamber failed .exit 1.: Fatal Error! no such bond"),
-    ("echo done\n", "antechamber failed .exit 0.: done"),
-    ("sleep 30\n", "antechamber did not finish within 0.3 s"),
-])
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'Fatal Error! no such bond'; exit 1\n", "antechamber failed .exit 1.: Fatal Error! no such bond"),
+        ("echo done\n", "antechamber failed .exit 0.: done"),
+        ("sleep 30\n", "antechamber did not finish within 0.3 s"),
+    ],
+)
 def test_a_failing_program_is_a_stage_failure(script, said, tmp_path, monkeypatch):
     home = _fake_programs(tmp_path, script)
     monkeypatch.setattr(ambertools, "amber_home", lambda: home)
@@ -178,8 +194,10 @@ def test_an_unsupported_system_says_so(monkeypatch):
 
 
 def test_parameters_that_gaff2_lacks_are_reported(tmp_path, monkeypatch):
-    frcmod = ("remark\nMASS\n\nBOND\n\nANGLE\nc3-c3-zz    0.00    0.000   ATTN, need revision\n\nDIHE\n"
-              "c3-c3-c3-c6   1    0.520    0.000    3.000      same as c3-c3-c3-c3\n\nIMPROPER\n\nNONBON\n")
+    frcmod = (
+        "remark\nMASS\n\nBOND\n\nANGLE\nc3-c3-zz    0.00    0.000   ATTN, need revision\n\nDIHE\n"
+        "c3-c3-c3-c6   1    0.520    0.000    3.000      same as c3-c3-c3-c3\n\nIMPROPER\n\nNONBON\n"
+    )
 
     def write(name, arguments, folder, output, limit):
         (folder / output).write_text(frcmod)

@@ -60,19 +60,22 @@ def test_unusable_names(name):
         ligand_from_smiles(name, "CCO")
 
 
-@pytest.mark.parametrize(("smiles", "state"), [
-    ("CCN(CC)CC", "CC[NH+](CC)CC"),
-    ("OC(=O)/C=C/c1ccccc1", "O=C([O-])/C=C/c1ccccc1"),
-    ("Oc1ccccc1", "Oc1ccccc1"),
-    ("O=[N+]([O-])c1ccc(O)cc1", "O=[N+]([O-])c1ccc([O-])cc1"),
-    ("CN1CCN(C)CC1", "CN1CC[NH+](C)CC1"),
-    ("FC(F)(F)CN(C)C", "CN(C)CC(F)(F)F"),
-    ("FCCCN1CCC1", "FCCC[NH+]1CCC1"),
-    ("Nc1ccccc1", "Nc1ccccc1"),
-    ("c1ccncc1", "c1ccncc1"),
-    ("CC(=N)N", "CC(N)=[NH2+]"),
-    ("CC[S@](C)=O", "CC[S@](C)=O"),
-])
+@pytest.mark.parametrize(
+    ("smiles", "state"),
+    [
+        ("CCN(CC)CC", "CC[NH+](CC)CC"),
+        ("OC(=O)/C=C/c1ccccc1", "O=C([O-])/C=C/c1ccccc1"),
+        ("Oc1ccccc1", "Oc1ccccc1"),
+        ("O=[N+]([O-])c1ccc(O)cc1", "O=[N+]([O-])c1ccc([O-])cc1"),
+        ("CN1CCN(C)CC1", "CN1CC[NH+](C)CC1"),
+        ("FC(F)(F)CN(C)C", "CN(C)CC(F)(F)F"),
+        ("FCCCN1CCC1", "FCCC[NH+]1CCC1"),
+        ("Nc1ccccc1", "Nc1ccccc1"),
+        ("c1ccncc1", "c1ccncc1"),
+        ("CC(=N)N", "CC(N)=[NH2+]"),
+        ("CC[S@](C)=O", "CC[S@](C)=O"),
+    ],
+)
 def test_dominant_state_at_ph_7(smiles, state):
     ligand = ligand_from_smiles("mine", smiles)
     assert ligand.smiles == Chem.CanonSmiles(state)
@@ -171,20 +174,23 @@ def test_bad_sdf_files_say_what_is_wrong(tmp_path):
 # -- salts ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("smiles", "compound", "removed"), [
-    ("CN.Cl", "C[NH3+]", "hydrochloride"),
-    ("C[NH3+].[Cl-]", "C[NH3+]", "chloride"),
-    ("[Na+].[O-]C(=O)CC", "CCC(=O)[O-]", "sodium"),
-    ("CCC(=O)O[Na]", "CCC(=O)[O-]", "sodium"),
-    ("CC(=O)[O-].[Na+]", "CC(=O)[O-]", "sodium"),
-    ("CCCCN.CCCCN.OS(=O)(=O)O", "CCCC[NH3+]", "sulfate"),
-    ("CCCCN.OC(=O)/C=C\\C(=O)O.O.O", "CCCC[NH3+]", "maleate or fumarate, 2 x water"),
-    ("OC(CC(O)=O)(CC(O)=O)C(O)=O.CN(C)CCOc1ccccc1", "C[NH+](C)CCOc1ccccc1", "citrate"),
-    ("c1ccccc1S(=O)(=O)[O-].CC[NH+](C)C", "CC[NH+](C)C", "besylate"),
-    ("[Br-].C[N+](C)(C)CCCC", "CCCC[N+](C)(C)C", "bromide"),
-    ("CCO.NCc1ccccc1", "[NH3+]Cc1ccccc1", "ethanol"),
-    ("OC(=O)C(F)(F)F.NCc1ccccc1", "[NH3+]Cc1ccccc1", "trifluoroacetate"),
-])
+@pytest.mark.parametrize(
+    ("smiles", "compound", "removed"),
+    [
+        ("CN.Cl", "C[NH3+]", "hydrochloride"),
+        ("C[NH3+].[Cl-]", "C[NH3+]", "chloride"),
+        ("[Na+].[O-]C(=O)CC", "CCC(=O)[O-]", "sodium"),
+        ("CCC(=O)O[Na]", "CCC(=O)[O-]", "sodium"),
+        ("CC(=O)[O-].[Na+]", "CC(=O)[O-]", "sodium"),
+        ("CCCCN.CCCCN.OS(=O)(=O)O", "CCCC[NH3+]", "sulfate"),
+        ("CCCCN.OC(=O)/C=C\\C(=O)O.O.O", "CCCC[NH3+]", "maleate or fumarate, 2 x water"),
+        ("OC(CC(O)=O)(CC(O)=O)C(O)=O.CN(C)CCOc1ccccc1", "C[NH+](C)CCOc1ccccc1", "citrate"),
+        ("c1ccccc1S(=O)(=O)[O-].CC[NH+](C)C", "CC[NH+](C)C", "besylate"),
+        ("[Br-].C[N+](C)(C)CCCC", "CCCC[N+](C)(C)C", "bromide"),
+        ("CCO.NCc1ccccc1", "[NH3+]Cc1ccccc1", "ethanol"),
+        ("OC(=O)C(F)(F)F.NCc1ccccc1", "[NH3+]Cc1ccccc1", "trifluoroacetate"),
+    ],
+)
 def test_salts_come_off_and_are_named(smiles, compound, removed):
     ligand = ligand_from_smiles("mine", smiles)
     assert ligand.smiles == Chem.CanonSmiles(compound)
@@ -231,12 +237,22 @@ def test_every_state_with_a_share_is_listed_and_shares_add_up():
     assert "phenolate" in states[0].description
 
 
-@pytest.mark.parametrize(("smiles", "kind", "pka"), [
-    ("Oc1ccccc1", "Phenol", 9.9), ("Oc1ccc([N+](=O)[O-])cc1", "Phenol", 7.15), ("Oc1ccc(Cl)cc1", "Phenol", 9.41),
-    ("Oc1ccccc1F", "Phenol", 8.73), ("Oc1ccc(C(C)=O)cc1", "Phenol", 8.05), ("CN1CCOCC1", "Amines", 7.4),
-    ("NCC(=O)OC", "Amines", 7.7), ("FCCN", "Amines", 9.0), ("FC(F)CN", "Amines", 7.5),
-    ("CN1CCN(c2ccccc2)CC1", "Amines", 7.9), ("OC(=O)CCC", "Carboxyl", 4.8),
-])
+@pytest.mark.parametrize(
+    ("smiles", "kind", "pka"),
+    [
+        ("Oc1ccccc1", "Phenol", 9.9),
+        ("Oc1ccc([N+](=O)[O-])cc1", "Phenol", 7.15),
+        ("Oc1ccc(Cl)cc1", "Phenol", 9.41),
+        ("Oc1ccccc1F", "Phenol", 8.73),
+        ("Oc1ccc(C(C)=O)cc1", "Phenol", 8.05),
+        ("CN1CCOCC1", "Amines", 7.4),
+        ("NCC(=O)OC", "Amines", 7.7),
+        ("FCCN", "Amines", 9.0),
+        ("FC(F)CN", "Amines", 7.5),
+        ("CN1CCN(c2ccccc2)CC1", "Amines", 7.9),
+        ("OC(=O)CCC", "Carboxyl", 4.8),
+    ],
+)
 def test_estimated_pka_values_are_near_the_measured_ones(smiles, kind, pka):
     """Within 0.7 units for what the corrections are for; a carboxylic acid has Dimorphite's own mean."""
     _, sites = find_sites(Chem.MolFromSmiles(smiles))
@@ -254,21 +270,35 @@ def test_both_azetidines_of_the_oral_serds_are_basic_and_their_fluorinated_amine
 # -- tautomers and stereoisomers --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("drawn", "canonical"), [
-    ("Oc1ccccn1", "O=c1cccc[nH]1"), ("c1ccc2n[nH]cc2c1", "c1ccc2[nH]ncc2c1"), ("CC(O)=N", "CC(N)=O"),
-    ("c1ccc2n[nH]nc2c1", "c1ccc2[nH]nnc2c1"), ("Cc1cnc[nH]1", "Cc1c[nH]cn1"),
-])
+@pytest.mark.parametrize(
+    ("drawn", "canonical"),
+    [
+        ("Oc1ccccn1", "O=c1cccc[nH]1"),
+        ("c1ccc2n[nH]cc2c1", "c1ccc2[nH]ncc2c1"),
+        ("CC(O)=N", "CC(N)=O"),
+        ("c1ccc2n[nH]nc2c1", "c1ccc2[nH]nnc2c1"),
+        ("Cc1cnc[nH]1", "Cc1c[nH]cn1"),
+    ],
+)
 def test_two_drawings_of_one_compound_are_one_ligand(drawn, canonical):
     assert ligand_from_smiles("a", drawn).identity == ligand_from_smiles("b", canonical).identity
     assert "Canonical tautomer" in ligand_from_smiles("a", drawn).notes
 
 
-@pytest.mark.parametrize("smiles", [
-    "Oc1ccc2c(c1)CCCC(c1ccccc1)=C2c1ccc(O[C@H]2CCN(CCCF)C2)cc1",  # RDKit's full list of shifts draws a quinoid here
-    "C#C[C@]1(O)CC[C@H]2[C@@H]3CCC4=CC(=O)CCC4=C3CC[C@@]21C",
-    "Oc1ccc(-c2n[nH]c3cc(O)ccc23)c(O)c1", "CC(=O)NO", "CC(=O)CC(C)=O", "Oc1cccc2cccnc12", "O=C1C=CC(=O)C=C1",
-    "Oc1ccc(N=Nc2ccccc2)cc1", "Cc1ccc(N/C=C2/C(=O)N(C)C(=O)c3ccccc32)cc1",
-])
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        "Oc1ccc2c(c1)CCCC(c1ccccc1)=C2c1ccc(O[C@H]2CCN(CCCF)C2)cc1",  # RDKit's full list of shifts draws a quinoid here
+        "C#C[C@]1(O)CC[C@H]2[C@@H]3CCC4=CC(=O)CCC4=C3CC[C@@]21C",
+        "Oc1ccc(-c2n[nH]c3cc(O)ccc23)c(O)c1",
+        "CC(=O)NO",
+        "CC(=O)CC(C)=O",
+        "Oc1cccc2cccnc12",
+        "O=C1C=CC(=O)C=C1",
+        "Oc1ccc(N=Nc2ccccc2)cc1",
+        "Cc1ccc(N/C=C2/C(=O)N(C)C(=O)c3ccccc32)cc1",
+    ],
+)
 def test_tautomers_harm_no_phenol_no_ring_and_no_stereocentre(smiles):
     mol = Chem.MolFromSmiles(smiles)
     found, moved = canonical_tautomer(mol)
@@ -284,11 +314,14 @@ def test_open_stereocentres_become_ligands_with_labels():
     assert [ligand.name for ligand in ligands_from_smiles("x", "C[C@H](F)Cl")] == ["x"]
 
 
-@pytest.mark.parametrize(("smiles", "isomers"), [
-    ("OC12CC3CC(CC(C3)C1)C2", 1),  # adamantan-1-ol
-    ("CN1C2CCC1CC(O)C2", 2),  # tropine and pseudotropine: the bridge can only be cis
-    ("C1CC2CCC1C2", 1),  # norbornane
-])
+@pytest.mark.parametrize(
+    ("smiles", "isomers"),
+    [
+        ("OC12CC3CC(CC(C3)C1)C2", 1),  # adamantan-1-ol
+        ("CN1C2CCC1CC(O)C2", 2),  # tropine and pseudotropine: the bridge can only be cis
+        ("C1CC2CCC1C2", 1),  # norbornane
+    ],
+)
 def test_stereoisomers_that_a_bridge_forbids_are_not_made(smiles, isomers):
     assert len(ligands_from_smiles("x", smiles)) == isomers
 

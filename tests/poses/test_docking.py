@@ -47,11 +47,13 @@ def test_estradiol_docks_where_the_crystal_has_it(estradiol):
 
 def test_local_optimisation_lowers_the_score(estradiol):
     start = Chem.Mol(estradiol)
-    rdMolAlign.AlignMol(start, crystal(), atomMap=list(zip(estradiol.GetSubstructMatch(crystal()), range(20),
-                                                           strict=True)))
+    rdMolAlign.AlignMol(
+        start, crystal(), atomMap=list(zip(estradiol.GetSubstructMatch(crystal()), range(20), strict=True))
+    )
     poses = [start.GetConformer().GetPositions()]
-    (as_is,), (better,) = (docking.vina_scores(bundled_model("agonist"), estradiol, poses, optimise=o)
-                           for o in (False, True))
+    (as_is,), (better,) = (
+        docking.vina_scores(bundled_model("agonist"), estradiol, poses, optimise=o) for o in (False, True)
+    )
     assert better < as_is < 0.0
 
 

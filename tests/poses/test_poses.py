@@ -29,8 +29,13 @@ SMILES = {
     "elacestrant": "CC[NH2+]CCc1ccc(CN(CC)c2cc(OC)ccc2[C@@H]2CCc3cc(O)ccc3C2)cc1",
     "imlunestrant": "Oc1ccc2c3c(cnc2c1)-c1ccc(C(F)(F)F)cc1O[C@@H]3c1ccc(OCC[NH+]2CC(CF)C2)cc1",
 }
-CRYSTAL = {"estradiol": "1QKU_EST", "4-hydroxytamoxifen": "3ERT_OHT", "raloxifene": "1ERR_RAL",
-           "lasofoxifene": "2OUZ_C3D", "AIT": "1XPC_AIT"}
+CRYSTAL = {
+    "estradiol": "1QKU_EST",
+    "4-hydroxytamoxifen": "3ERT_OHT",
+    "raloxifene": "1ERR_RAL",
+    "lasofoxifene": "2OUZ_C3D",
+    "AIT": "1XPC_AIT",
+}
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +141,11 @@ def test_the_tabulated_score_agrees_with_its_terms():
     def row(f, k):
         return {n: float(getattr(f, n)[k]) for n in ("radius", "hydrophobic", "donor", "acceptor", "charge", "clamp")}
 
-    exact = sum(float(docking_score.pair_terms(np.linalg.norm(xyz[i] - pocket_xyz[j]), row(ligand, a), row(other, j)))
-                for a, i in enumerate(ligand.index) for j in range(40))
+    exact = sum(
+        float(docking_score.pair_terms(np.linalg.norm(xyz[i] - pocket_xyz[j]), row(ligand, a), row(other, j)))
+        for a, i in enumerate(ligand.index)
+        for j in range(40)
+    )
     assert found == pytest.approx(exact, rel=0.03, abs=0.3)
 
 
@@ -226,8 +234,9 @@ def test_hydroxytamoxifen_returns_to_its_crystal_pose(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "limit"), [("4-hydroxytamoxifen", 2.0), ("raloxifene", 2.5), ("lasofoxifene", 2.0),
-                                             ("AIT", 2.0)])
+@pytest.mark.parametrize(
+    ("name", "limit"), [("4-hydroxytamoxifen", 2.0), ("raloxifene", 2.5), ("lasofoxifene", 2.0), ("AIT", 2.0)]
+)
 def test_a_ligand_finds_its_crystal_pose_from_other_ligands(place, name, limit):
     pose = place(name, HelixState.ANTAGONIST, exclude=(name,))
     assert pose.reference != CRYSTAL[name]

@@ -80,7 +80,7 @@ def column(tag: str, value: str) -> str:
 def er_beta() -> str:
     """The agonist backbone with ER-beta's residues, put where an alignment without gaps puts them."""
     start = P03372.index("LTADQMVSALLDAEPPILYSEYDPTRPFSEASMMGLLTNLADRELVHMINW") + 1
-    beta = ER_BETA[ER_BETA.index("LSPEQLVLTLLEAEPP"):]
+    beta = ER_BETA[ER_BETA.index("LSPEQLVLTLLEAEPP") :]
     # ER-alpha has two residues more in the loop after ILYSEYD
     beta = beta[:18] + "--" + beta[18:]
 
@@ -95,7 +95,7 @@ def er_beta() -> str:
 
 
 def spoiled(row: int, start: int, text: str) -> str:
-    return lines(lambda i, line: line[:start] + text + line[start + len(text):] if i == row else line)
+    return lines(lambda i, line: line[:start] + text + line[start + len(text) :] if i == row else line)
 
 
 def scaled(factor: float) -> str:

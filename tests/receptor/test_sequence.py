@@ -23,9 +23,7 @@ def test_wild_type(text):
     assert parse_variant(text) == WILD_TYPE
 
 
-@pytest.mark.parametrize(
-    "text", ["Y537S", "p.Y537S", "P.Y537S", "p.Tyr537Ser", "tyr537ser", "y537s", " Y537S "]
-)
+@pytest.mark.parametrize("text", ["Y537S", "p.Y537S", "P.Y537S", "p.Tyr537Ser", "tyr537ser", "y537s", " Y537S "])
 def test_one_variant_many_spellings(text):
     assert parse_variant(text) == Variant((Mutation(537, "Y", "S"),))
 

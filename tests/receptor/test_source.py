@@ -140,8 +140,7 @@ def test_coordinates_that_are_not_numbers(model_text, tmp_path, value):
 
 def test_coordinates_all_zero(model_text, tmp_path):
     text = "\n".join(
-        line[:30] + "   0.000" * 3 + line[54:] if line.startswith("ATOM") else line
-        for line in model_text.splitlines()
+        line[:30] + "   0.000" * 3 + line[54:] if line.startswith("ATOM") else line for line in model_text.splitlines()
     )
     assert "sit on another atom's coordinates" in refused(write(tmp_path, text))
 
@@ -180,9 +179,7 @@ def test_any_entry_lands_on_the_frame(shared_data):
         path = shared_data / "pdb" / name
         rotation, translation = superpose_on_frame(path)
         alphas = alpha_carbons(read_source(path).chain)
-        apart = [
-            np.linalg.norm(rotation @ alphas[n] + translation - reference[n]) for n in CORE if n in alphas
-        ]
+        apart = [np.linalg.norm(rotation @ alphas[n] + translation - reference[n]) for n in CORE if n in alphas]
         assert np.sqrt(np.mean(np.square(apart))) < 1.0
         # the transform holds for the coordinates of the file as they are, ligand included
         structure = read_structure(path)

@@ -37,13 +37,9 @@ def replicas(n_seeds: int = 2, noise: float = 0.2, seed: int = 0) -> list[Replic
                 }
                 if ligand != "apo":
                     value, loss = TRUTH.get(ligand, (-40.0, 0.0))
-                    summary["binding_kcal"] = (
-                        value + loss * (variant != "WT") + common + generator.normal(0, noise)
-                    )
+                    summary["binding_kcal"] = value + loss * (variant != "WT") + common + generator.normal(0, noise)
                 made.append(
-                    ReplicaObservation(
-                        f"{variant}-{ligand}-{number}", variant, ligand, state, number, summary, "high"
-                    )
+                    ReplicaObservation(f"{variant}-{ligand}-{number}", variant, ligand, state, number, summary, "high")
                 )
     return made
 
@@ -153,8 +149,7 @@ def test_controls_that_fail_or_were_not_run_say_so():
             o.ligand,
             o.state,
             o.seed,
-            dict(o.summary)
-            | ({"helix12_angstrom": -o.summary["helix12_angstrom"]} if o.ligand == "estradiol" else {}),
+            dict(o.summary) | ({"helix12_angstrom": -o.summary["helix12_angstrom"]} if o.ligand == "estradiol" else {}),
         )  # fmt: skip
         for o in replicas()
         if o.ligand != "apo"
@@ -177,9 +172,7 @@ def test_ranking_survives_json():
 
 def failure(variant: str, ligand: str, kind: str = "error") -> Failure:
     state = "antagonist" if ligand in TRUTH else "agonist"
-    return Failure(
-        variant=variant, ligand=ligand, state=state, seed=1, stage="pose", cause="does not fit", kind=kind
-    )
+    return Failure(variant=variant, ligand=ligand, state=state, seed=1, stage="pose", cause="does not fit", kind=kind)
 
 
 def test_a_failed_cell_hides_nothing_else():
@@ -190,8 +183,7 @@ def test_a_failed_cell_hides_nothing_else():
     hole = comparison(ranking, "fulvestrant")
     assert hole.binding_verdict == Verdict.CANNOT_TELL
     assert hole.reason == (
-        "no finished replica of Y537S/fulvestrant/antagonist (all 2 tried failed), "
-        "so there is nothing to compare"
+        "no finished replica of Y537S/fulvestrant/antagonist (all 2 tried failed), so there is nothing to compare"
     )
     line = next(r for r in ranking.ranking if r.ligand == "fulvestrant")
     assert "mean over 1 of 2 variants, without Y537S" in line.notes and "does not fit" in line.notes

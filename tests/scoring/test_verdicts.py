@@ -59,9 +59,7 @@ def test_reason_names_the_shift_what_it_spans_and_what_would_decide():
 
 def test_decided_reason_says_the_verdict():
     assert binding_verdict(shift(-2.0, 0.0))[1].endswith("-2.0 to +0.0 (2 pairs): retained")
-    assert helix12_verdict(shift(-8.0, -5.0))[1].startswith(
-        "helix 12 shift -6.5 A, 95 % interval -8.0 to -5.0"
-    )
+    assert helix12_verdict(shift(-8.0, -5.0))[1].startswith("helix 12 shift -6.5 A, 95 % interval -8.0 to -5.0")
 
 
 def test_one_pair_and_no_pair_cannot_tell():
