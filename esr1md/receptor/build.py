@@ -20,6 +20,7 @@ import yaml
 
 from esr1md.catalogue import data_path
 from esr1md.errors import Esr1mdError, InputError, StageError
+from esr1md.receptor.crystal_loop import take_from_crystal
 from esr1md.receptor.deletion import MARGIN
 from esr1md.receptor.frame import (
     HELIX12,
@@ -34,7 +35,7 @@ from esr1md.receptor.frame import (
 from esr1md.receptor.mutate import mutate
 from esr1md.receptor.prepare import MODEL_FIRST, MODEL_LAST, PH, Model, load_model, prepare_chain
 from esr1md.receptor.quality import LIMITS, assess
-from esr1md.receptor.sequence import ONE_LETTER, parse_variant, wild_type_residue
+from esr1md.receptor.sequence import ONE_LETTER, parse_variant, residue_of
 from esr1md.receptor.source import SourceChain, moved, read_source
 from esr1md.receptor.surroundings import (
     bundled_surroundings,
@@ -61,6 +62,8 @@ class Bundled:
         Angstrom; ``None`` where the file does not tell.
     reason
         Why it was chosen.
+    variant
+        Mutations of the crystal that the model keeps; all others are reverted.
     """
 
     state: HelixState
@@ -69,6 +72,7 @@ class Bundled:
     chain: str
     resolution: float | None
     reason: str
+    variant: str = WILD_TYPE.name
 
 
 #: Bundled models by name: the one of each state under the state's name, alternatives under STATE-ENTRY.
@@ -93,8 +97,13 @@ BUNDLED = {
     ),
     "agonist-5WGD": Bundled(
         HelixState.AGONIST, "5WGD.cif", "5WGD", "A", 1.8,
-        "with estradiol, the sharpest agonist entry at hand; its serine 537 is reverted, its "
-        "helix 12 lies 1.3 A from 1QKU's, and 461-472 are modelled",
+        "Y537S with estradiol, the sharpest agonist entry at hand; its helix 12 lies 1.3 A from 1QKU's, and 461-472 "
+        "are modelled", variant="Y537S",
+    ),
+    "agonist-2P15": Bundled(
+        HelixState.AGONIST, "litpcba/2P15_ago_protein.pdb", "2P15", "A", None,
+        "Y537S with a 17-alpha-styryl estradiol, the most complete Y537S entry at hand (332-334 are modelled)",
+        variant="Y537S",
     ),
 }  # fmt: skip
 
@@ -181,6 +190,7 @@ def build_receptor(
     ph: float = PH,
     ligand: Path | None = None,
     accept_quality: str = "",
+    without: Collection[str] = (),
 ) -> ReceptorModel:
     """Build a variant in a helix-12 state and write ``receptor.pdb`` and ``quality.json`` to ``folder``.
 
@@ -204,6 +214,8 @@ def build_receptor(
         decide the protonation states instead of the crystal ligand's.
     accept_quality
         The reason to keep a model that exceeds a quality limit; recorded.
+    without
+        Bundled models from which no loop or helix 12 is taken: those a result is to be compared with.
 
     Raises
     ------
@@ -220,12 +232,13 @@ def build_receptor(
         start = BUNDLED[name]
         described = f"bundled {name} model ({start.entry} chain {start.chain})"
         text, steps = bundled_model(name).read_text(encoding="utf-8"), [f"start from the {described}"]
-        if variant != WILD_TYPE:
-            model = mutate(load_model(text, steps), variant.mutations, _bundled_chain(name))
+        if variant != parse_variant(start.variant):
+            model = take_from_crystal(load_model(text, steps), variant, _of_state(state, without))
+            model = _with_sequence(model, variant, _bundled_chain(name))
             text, steps = model.pdb_text(), model.steps
     else:
         described = f"file {source.name}"
-        model = _build_from_file(variant, state, source)
+        model = _build_from_file(variant, state, source, without)
         text, steps = model.pdb_text(), model.steps
     around = bundled_surroundings(name, ligand) if name else file_surroundings(source, ligand)
     if ph != PH or ligand is not None:
@@ -299,7 +312,22 @@ def _bundled_chain(name: str) -> gemmi.Chain:
     return gemmi.read_structure(str(bundled_model(name)))[0][0].clone()
 
 
-def _build_from_file(variant: Variant, state: HelixState, path: Path) -> Model:
+def _of_state(state: HelixState, without: Collection[str]) -> dict[str, gemmi.Chain]:
+    names = (name for name, model in BUNDLED.items() if model.state == state and name not in without)
+    return {name: _bundled_chain(name) for name in names}
+
+
+def _with_sequence(model: Model, variant: Variant, library: gemmi.Chain) -> Model:
+    """The model with every residue that is not the variant's changed to it."""
+    changes = [
+        Mutation(number, letter, wanted)
+        for number, letter in ((int(r.id), ONE_LETTER.get(r.name)) for r in model.topology.residues())
+        if letter and letter != (wanted := residue_of(variant, number))
+    ]
+    return mutate(model, tuple(changes), library)
+
+
+def _build_from_file(variant: Variant, state: HelixState, path: Path, without: Collection[str]) -> Model:
     source = read_source(path)
     try:
         rotation, translation, rmsd = superpose_core(
@@ -314,17 +342,13 @@ def _build_from_file(variant: Variant, state: HelixState, path: Path) -> Model:
     donors = {name: _bundled_chain(name) for name in DONORS}
     try:
         model = prepare_chain(placed, donors)
-        present = {int(r.id): ONE_LETTER[r.name] for r in model.topology.residues() if r.name in ONE_LETTER}
-        wanted = {m.position: m.mutant for m in variant.mutations}
+        present = {int(r.id) for r in model.topology.residues()}
         absent = [str(m) for m in variant.mutations if m.position not in present]
         if absent:
             raise StageError("receptor", f"the structure does not reach {', '.join(absent)}")
-        changes = tuple(
-            Mutation(number, letter, wanted.get(number, wild_type_residue(number)))
-            for number, letter in sorted(present.items())
-            if letter != wanted.get(number, wild_type_residue(number))
+        return _with_sequence(
+            take_from_crystal(model, variant, _of_state(state, without)), variant, donors[HelixState.AGONIST]
         )
-        return mutate(model, changes, donors[HelixState.AGONIST])
     except StageError as error:
         raise InputError(
             f"no model can be built from this file: {error.cause}", where=str(path),
@@ -350,16 +374,15 @@ def _check_helix12(source: SourceChain, state: HelixState) -> None:
 
 def _check_sequence(pdb: Path, variant: Variant) -> None:
     """The model must be the variant, residue by residue; anything else is our mistake."""
-    wanted = {m.position: m.mutant for m in variant.mutations}
     present = {}
     for residue in gemmi.read_structure(str(pdb))[0][0]:
         letter, number = ONE_LETTER.get(residue.name), residue.seqid.num
         if letter:
             present[number] = letter
-            if letter != wanted.get(number, wild_type_residue(number)):
+            if letter != residue_of(variant, number):
                 raise StageError("receptor", f"residue {number} came out as {residue.name}", where=str(pdb))
     for number in range(min(present), max(present) + 1):
-        if (number not in present) != (wanted.get(number) == ""):
+        if (number not in present) != (residue_of(variant, number) == ""):
             raise StageError("receptor", f"residue {number} should be there or is too much", where=str(pdb))
 
 
@@ -426,9 +449,7 @@ def _regenerated(
     rotation, translation, _ = superpose_core(alpha_carbons(source.chain), frame)
     source = moved(source, rotation, translation)
     model = prepare_chain(source, donors, whole=bool(donors))
-    if source.mutations:
-        reverted = tuple(Mutation(m.position, m.mutant, m.wild) for m in source.mutations)
-        model = mutate(model, reverted, donors[HelixState.AGONIST])
+    model = _with_sequence(model, parse_variant(start.variant), _bundled_chain(HelixState.AGONIST))
     model, rmsd = _settled(model, frame)
     pdb.write_text(model.pdb_text(), encoding="utf-8")
     water, _ = place_water(gemmi.read_structure(str(pdb))[0][0], chain_surroundings(source, start.entry))

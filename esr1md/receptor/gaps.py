@@ -120,7 +120,7 @@ def extend(filled: Filled, donors: dict[str, gemmi.Chain], first: int, last: int
         where = _words(missing[0], missing[-1])
         if touching > _TOUCHES * len(missing):
             raise StageError("receptor", f"{where} missing at the end, and those of no bundled model fit there")
-        filled.chain = _joined(filled.chain, copies)
+        filled.chain = joined(filled.chain, copies)
         filled.modelled |= set(missing)
         filled.steps.append(
             f"{where} not in the crystal, added from the {name} model ({_FLANK} residues fit at {rmsd:.2f} A)"
@@ -138,10 +138,10 @@ def _graft(filled: Filled, donors: dict[str, gemmi.Chain], first: int, last: int
     for rmsd, name, copies in sorted(fits, key=lambda fit: fit[0]):
         if rmsd > _FIT or _touching(filled.chain, copies) > _TOUCHES * len(copies):
             continue
-        mended, moved = _mended(_joined(filled.chain, copies), first, last)
-        if mended is None:
+        whole, moved = mended(joined(filled.chain, copies), first, last)
+        if whole is None:
             continue
-        filled.chain = mended
+        filled.chain = whole
         filled.modelled |= set(range(first, last + 1)) | moved
         step = f"{_words(first, last)} taken from the {name} model (flanks fit at {rmsd:.2f} A)"
         filled.steps.append(step + _for_which(moved))
@@ -219,7 +219,7 @@ def _bare(residue: gemmi.Residue) -> gemmi.Residue:
     return copy
 
 
-def _mended(chain: gemmi.Chain, first: int, last: int) -> tuple[gemmi.Chain | None, set[int]]:
+def mended(chain: gemmi.Chain, first: int, last: int) -> tuple[gemmi.Chain | None, set[int]]:
     """A chain whose graft (``first`` to ``last``) is joined at both ends, and which crystal residues moved for it.
 
     ``None`` instead of the chain if an end cannot be joined.
@@ -267,7 +267,8 @@ def _touching(chain: gemmi.Chain, copies: list[gemmi.Residue]) -> float:
     return overlap_of_backbone(backbone, [r.name for r in copies], list(chain), ends)
 
 
-def _joined(chain: gemmi.Chain, copies: list[gemmi.Residue]) -> gemmi.Chain:
+def joined(chain: gemmi.Chain, copies: list[gemmi.Residue]) -> gemmi.Chain:
+    """The chain with residues added, or put in the place of those of the same number."""
     residues = {residue.seqid.num: residue for residue in [*chain, *copies]}
     new = gemmi.Chain(chain.name)
     for number in sorted(residues):

@@ -50,6 +50,12 @@ def wild_type_residue(position: int) -> str:
     return P03372[position - 1]
 
 
+def residue_of(variant: Variant, position: int) -> str:
+    """One-letter code of a variant at ``position`` (1 to 595); empty if it is deleted."""
+    changed = {mutation.position: mutation.mutant for mutation in variant.mutations}
+    return changed.get(position, wild_type_residue(position))
+
+
 def parse_variant(text: str, where: str = "") -> Variant:
     """Read a receptor variant as chemists write it, checked against P03372.
 
@@ -85,9 +91,7 @@ def parse_variant(text: str, where: str = "") -> Variant:
 
 def _parse_mutation(part: str, written: str, where: str) -> Mutation:
     if part.upper() == "WT":
-        raise InputError(
-            f"'WT' cannot be combined with mutations in {written!r}", where=where, expected=_EXPECTED
-        )
+        raise InputError(f"'WT' cannot be combined with mutations in {written!r}", where=where, expected=_EXPECTED)
     match = _MUTATION.fullmatch(part)
     if not match:
         named = repr(part) if part == written else f"{part!r} in {written!r}"

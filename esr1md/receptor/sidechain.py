@@ -6,7 +6,6 @@ residue has the bond lengths, angles and handedness of a relaxed one.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 
 import gemmi
@@ -152,13 +151,11 @@ def conformations(
     turned = [[place[i] for i in _beyond(neighbours, atoms[names[1]], atoms[names[2]])] for names, _ in torsions]
     fours = [[place[atoms[name]] for name in names] for names, _ in torsions]
     columns = [place[i] for i in moving]
-    shapes = []
-    for angles in itertools.product(*(angles for _, angles in torsions)):
-        trial = positions[local]
-        for four, angle, beyond in zip(fours, angles, turned, strict=True):
-            trial = _set_torsion(trial, four, angle, beyond)
-        shapes.append(trial[columns])
-    return np.array(moving), np.array(shapes)
+    shapes = positions[local][None]
+    for four, (_, angles), beyond in zip(fours, torsions, turned, strict=True):
+        degrees = np.tile(np.array(angles, dtype=float), len(shapes))
+        shapes = _set_torsion(np.repeat(shapes, len(angles), axis=0), four, degrees, beyond)
+    return np.array(moving), shapes[:, columns]
 
 
 def capped_energy(
@@ -250,15 +247,17 @@ def surroundings(
     return np.flatnonzero(close)
 
 
-def _set_torsion(positions: np.ndarray, four: list[int], degrees: float, beyond: list[int]) -> np.ndarray:
-    """Positions with the torsion of four atoms set, the atoms ``beyond`` the middle bond turned with it."""
-    a, b, c, d = positions[four]
-    axis = (c - b) / np.linalg.norm(c - b)
+def _set_torsion(shapes: np.ndarray, four: list[int], degrees: np.ndarray, beyond: list[int]) -> np.ndarray:
+    """Shapes (k x n x 3) with the torsion of four atoms set (k,), and the atoms ``beyond`` turned with it."""
+    a, b, c, d = shapes[:, four].swapaxes(0, 1)
+    axis = (c - b) / np.linalg.norm(c - b, axis=1, keepdims=True)
     first, second = np.cross(b - a, c - b), np.cross(c - b, d - c)
-    now = np.arctan2(np.dot(np.cross(first, second), axis), np.dot(first, second))
-    angle = np.radians(degrees) - now
-    arms = positions[beyond] - c
-    along = np.outer(arms @ axis, axis)
-    turned = positions.copy()
-    turned[beyond] = c + along + np.cos(angle) * (arms - along) + np.sin(angle) * np.cross(axis, arms - along)
+    now = np.arctan2((np.cross(first, second) * axis).sum(axis=1), (first * second).sum(axis=1))
+    angle = (np.radians(degrees) - now)[:, None, None]
+    arms, axis = shapes[:, beyond] - c[:, None], axis[:, None]
+    along = (arms * axis).sum(axis=2, keepdims=True) * axis
+    turned = shapes.copy()
+    turned[:, beyond] = (
+        c[:, None] + along + np.cos(angle) * (arms - along) + np.sin(angle) * np.cross(axis, arms - along)
+    )
     return turned

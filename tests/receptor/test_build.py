@@ -181,21 +181,51 @@ ALTERNATIVES = sorted(set(BUNDLED) - {str(state) for state in HelixState})
 
 @pytest.mark.parametrize("name", ALTERNATIVES)
 def test_an_alternative_model_is_in_the_state_it_says(name, tmp_path):
-    state = BUNDLED[name].state
-    model = build_receptor(WILD_TYPE, state, tmp_path, source=bundled_model(name))
+    bundled = BUNDLED[name]
+    model = build_receptor(parse_variant(bundled.variant), bundled.state, tmp_path, source=bundled_model(name))
     assert model.pdb.read_bytes() == bundled_model(name).read_bytes() and model.quality["problems"] == []
-    assert helix12_state(alpha_carbons(gemmi.read_structure(str(model.pdb))[0][0])) == state
-    assert name in model.source and model.source_digest != source_digest(state)
+    assert helix12_state(alpha_carbons(gemmi.read_structure(str(model.pdb))[0][0])) == bundled.state
+    assert name in model.source and model.source_digest != source_digest(bundled.state)
     record = yaml.safe_load((data_path("structures") / "receptors.yaml").read_text())["models"][name]
     assert record["sha256"] == model.source_digest and record["quality"]["problems"] == []
 
 
-def test_a_mutant_is_built_from_an_alternative_model(tmp_path):
-    model = build_receptor(parse_variant("Y537S"), HelixState.AGONIST, tmp_path, source=bundled_model("agonist-5WGD"))
-    ours, parent = atoms(model.pdb), atoms(bundled_model("agonist-5WGD"))
-    assert (537, "OG") in ours and (537, "OH") in parent
+#: Variant, start, what must not be taken from, and the model whose H11-H12 loop and helix 12 the result has.
+FROM_CRYSTALS = [
+    ("Y537S", "agonist", (), "agonist-2P15"),
+    ("Y537S", "agonist", ("agonist-2P15",), "agonist-5WGD"),
+    ("WT", "agonist-5WGD", (), "agonist"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "start", "without", "donor"), FROM_CRYSTALS)
+def test_helix_12_comes_from_a_crystal_of_the_same_residues(variant, start, without, donor, tmp_path):
+    """Serine 537 moves helix 12 by an angstrom: the model follows the crystal, the rest stays as it was."""
+    model = build_receptor(
+        parse_variant(variant), HelixState.AGONIST, tmp_path, source=bundled_model(start), without=without
+    )
+    assert model.quality["problems"] == []
+    assert any(f"residues 528-547 as in the {donor} model" in step for step in model.steps)
+    ours, parent, theirs = (atoms(path) for path in (model.pdb, bundled_model(start), bundled_model(donor)))
+    assert ((537, "OH") in ours) == (variant == "WT")
     far = [np.linalg.norm(ours[key] - parent[key]) for key in parent if key[0] < 340 and key in ours]
     assert max(far) < 0.01
+    loop = [(n, "CA") for n in range(530, 545)]
+
+    def apart(other):
+        return np.sqrt(np.mean([np.sum((ours[key] - other[key]) ** 2) for key in loop]))
+
+    assert apart(theirs) < 0.7 < apart(parent)
+
+
+def test_without_a_crystal_of_the_residues_helix_12_stays(tmp_path):
+    bundled = {f"agonist-{entry}" for entry in ("2P15", "5WGD")}
+    for variant in ("Y537N", "E380Q"):
+        steps = build_receptor(parse_variant(variant), HelixState.AGONIST, tmp_path).steps
+        assert not any("as in the" in step for step in steps)
+    steps = build_receptor(parse_variant("Y537S"), HelixState.AGONIST, tmp_path, without=bundled).steps
+    assert not any("as in the" in step for step in steps) and any(step.startswith("Y537S") for step in steps)
 
 
 def test_a_file_in_the_other_state_is_refused(tmp_path):
@@ -248,7 +278,7 @@ def test_a_users_crystal_with_a_gap_and_a_mutation_becomes_the_variant(shared_da
     assert [chain[str(n)][0].name for n in (537, 538)] == ["TYR", "GLY"]
     filled = [step for step in model.steps if step.startswith("residues 461-472")]
     assert len(filled) == 1 and ("taken from" in filled[0] or "built by" in filled[0])
-    assert any(step.startswith("S537Y") for step in model.steps)
+    assert any("as in the agonist model" in step for step in model.steps), "tyrosine 537 as the wild type has it"
     assert any(step.startswith("HIS524 HIE") and "the ligand's hydroxyl" in step for step in model.steps)
     assert model.quality["problems"] == []
 
@@ -258,7 +288,8 @@ NOT_SEEN = {
     "antagonist": {306},
     "agonist": set(),
     "antagonist-1XPC": {306},
-    "agonist-5WGD": {306, 307, *range(461, 473), 537, *range(548, 551)},
+    "agonist-5WGD": {306, 307, *range(461, 473), *range(548, 551)},
+    "agonist-2P15": {*range(332, 335), 550},
     "displaced": {*range(306, 309), *range(330, 338), 381, *range(412, 418), *range(458, 474),
                            *range(527, 532), *range(545, 551)},
 }  # fmt: skip
