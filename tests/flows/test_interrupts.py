@@ -49,12 +49,17 @@ def test_interrupted_flow_leaves_no_process_and_no_half_result(tmp_path, number)
     process.send_signal(number)
     process.wait(timeout=120)
     assert process.returncode != 0
-    _wait(lambda: not _marked(mark), 60, "a process outlived the run")
+    _wait(lambda: not _marked(mark), 60, "a process outlived the run", lambda: map(_command, _marked(mark)))
     if number == signal.SIGINT:
         error = process.stderr.read()
         assert error.rstrip().endswith("KeyboardInterrupt"), error
-    Store(store).sweep()
-    assert not list(store.glob("*/.*.tmp")), "what was half-written is cleared"
+
+    def swept() -> bool:
+        """A killed process vanishes from /proc a moment before it lets go of its locks."""
+        Store(store).sweep()
+        return not list(store.glob("*/.*.tmp"))
+
+    _wait(swept, 20, "what was half-written is not cleared")
 
 
 def _marked(mark: str) -> list[int]:
@@ -69,8 +74,15 @@ def _marked(mark: str) -> list[int]:
     return found
 
 
-def _wait(condition, seconds: float, complaint: str) -> None:
+def _command(pid: int) -> str:
+    try:
+        return f"{pid}: {(Path('/proc') / str(pid) / 'cmdline').read_bytes().replace(bytes(1), b' ').decode()}"
+    except OSError:
+        return f"{pid}: gone"
+
+
+def _wait(condition, seconds: float, complaint: str, what=tuple) -> None:
     limit = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < limit, complaint
+        assert time.monotonic() < limit, f"{complaint}: {'; '.join(what())}"
         time.sleep(0.1)
