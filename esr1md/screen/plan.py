@@ -17,6 +17,7 @@ from esr1md.dynamics.platforms import PlatformChoice, choose_platform
 from esr1md.dynamics.protocol import Protocol, load_protocol
 from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
+from esr1md.ligand.labels import labels
 from esr1md.receptor.build import check_buildable, source_digest
 from esr1md.receptor.sequence import parse_variant
 from esr1md.screen.estimate import Estimate, estimate
@@ -118,6 +119,7 @@ class Plan:
             "versions": numeric_versions(),
             "production_ps": self.protocol.production.duration_ps,
             "ligands": [asdict(ligand) for ligand in self.ligands.values()],
+            "labels": {name: list(said) for name, ligand in self.ligands.items() if (said := labels(ligand))},
             "reference_ligand": self.reference_ligand,
             "replicas": [
                 {
@@ -178,7 +180,9 @@ def plan_screen(
 
     jobs = [
         Job(
-            ReplicaSpec(cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}),
+            ReplicaSpec(
+                cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}, config.charges
+            ),
             protocol.name,
             sources[cell.state][0],
         )
