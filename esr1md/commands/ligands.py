@@ -58,7 +58,10 @@ def list_ligands(
 
     with _document(json) as out:
         entries = [catalogue_entry(name) for name in names] if names else catalogue_entries()
-        rows = [entry.model_dump(mode="json") | {"simulated": entry.simulated} for entry in entries]
+        rows = [
+            entry.model_dump(mode="json") | {"simulated": entry.simulated, "labels": list(entry.labels)}
+            for entry in entries
+        ]
         if json:
             _write(out, rows)
         else:

@@ -39,6 +39,8 @@ def pose(
 ) -> None:  # fmt: skip
     """Place a ligand: up to five poses, ranked, with scores, anchors, confidence and what it was placed by.
 
+    A covalent ligand is placed before its bond is made; the distance of its warhead to Cys530 is reported.
+
     Crystal ligands of the same helix-12 state suggest where the scaffold lies, AutoDock Vina what they do not suggest,
     the force field decides. A structure file keeps its heavy atoms and its frame; missing residues stay missing.
 
@@ -91,7 +93,7 @@ def pose(
         if json:
             _write(document, requests.as_document(ligands, place, outcome, out))
         else:
-            _print(_poses_view(outcome, place, out))
+            _print(_poses_view(ligands, outcome, place, out))
     if outcome.failed:
         raise typer.Exit(FAILURES_LEFT)
 
@@ -120,12 +122,14 @@ def _check_out(out: Path) -> None:
         ) from None
 
 
-def _poses_view(outcome: Any, place: Any, out: Path) -> RenderableType:
+def _poses_view(ligands: list[Any], outcome: Any, place: Any, out: Path) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
     from esr1md.commands.terminal import table_view
+    from esr1md.ligand.labels import labels
 
+    by_name = {ligand.name: ligand for ligand in ligands}
     parts: list[RenderableType] = []
     headings = {"rank": "", "confidence": "confidence", "above": "above best\nkcal/mol", "interaction": "interaction\n"
                 "kcal/mol", "strain": "strain\nkcal/mol", "vina": "Vina\nkcal/mol", "anchors": "anchors (A)",
@@ -138,7 +142,11 @@ def _poses_view(outcome: Any, place: Any, out: Path) -> RenderableType:
             "why": pose.reason,
         } for pose in poses]  # fmt: skip
         parts.append(table_view(f"{name} in the {place.state} state", rows, headings))
+        parts += [Text(f"{name}: {said}", style="yellow") for said in labels(by_name[name])]
+        parts += [Text(f"pose {pose.rank}: {pose.warhead}") for pose in poses if pose.warhead]
+        parts += [Text(by_name[name].notes, style="dim")] if by_name[name].notes else []
     for name, error in outcome.failed.items():
         parts.append(Text(f"{name}: {error}", style="yellow"))
+        parts += [Text(f"{name}: {said}", style="yellow") for said in labels(by_name[name])]
     parts.append(Text(f"\n{out}"))
     return Group(*parts)

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from esr1md.ligand.labels import labels
 from esr1md.scoring.scores import Failure, Ranking, Score, Verdict
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def ranking_view(ranking: Ranking, *, details: bool = False) -> RenderableType:
     head = Text.assemble((answer.title, "bold"), "\n", (answer.detail, "")) if answer.detail else Text(answer.title)
     parts: list[RenderableType] = [head, Text()]
     for state in dict.fromkeys(line.state for line in ranking.ranking):
-        parts += [_ranked_table(ranking, state), Text()]
+        parts += [_ranked_table(ranking, state), *_notes(ranking, state), Text()]
     if ranking.ranking:
         parts += [*_key(ranking), Text()]
     if ranking.comparisons and (details or len(ranking.comparisons) <= MOST_COMPARISONS):
@@ -110,6 +111,7 @@ def ligands_view(rows: Sequence[dict[str, Any]], *, details: bool = False) -> Re
             lines.append((Text(row["name"]), Text(row["drug_class"]), structure, known))
         return Group(
             _one_line_table(("ligand", "class", "structure", "approval, or why it is not screened"), lines, whole=3),
+            *_label_lines((row["name"], row["labels"]) for row in rows),
             Text("'esr1md ligands NAME' shows everything known of one", style="dim"),
         )
     parts: list[RenderableType] = []
@@ -120,7 +122,7 @@ def ligands_view(rows: Sequence[dict[str, Any]], *, details: bool = False) -> Re
         for heading, value in (
             ("approval", row["approval"]), ("simulated", row["simulated_smiles"] or row["not_simulated"]),
             ("protonation", row["protonation"]), ("structures", entries), ("source", row["source"]),
-            ("confidence", row["confidence"]), ("notes", row["notes"]),
+            ("confidence", row["confidence"]), ("labels", "; ".join(row["labels"])), ("notes", row["notes"]),
         ):  # fmt: skip
             if value:
                 parts.append(Text.assemble((f"  {heading:<12}", "dim"), value))
@@ -176,7 +178,7 @@ def plan_view(plan: Plan, done: Callable[[str], bool]) -> RenderableType:
     for (ligand, state), row in rows.items():
         counts = (row.get(variant.name, []) for variant in plan.variants)
         table.add_row(ligand, state, *(f"{sum(each)}/{len(each)}" if each else "-" for each in counts))
-    return table
+    return Group(table, *_label_lines((name, labels(ligand)) for name, ligand in plan.ligands.items()))
 
 
 def signed(score: Score | None, digits: int = 1) -> Text:
@@ -211,6 +213,22 @@ def _ranked_table(ranking: Ranking, state: str) -> Table:
                       signed(line.helix12), worst,
                       _verdict(line.binding_verdict), _verdict(line.helix12_verdict))  # fmt: skip
     return table
+
+
+def _notes(ranking: Ranking, state: str) -> Iterable[RenderableType]:
+    """What must be known of the ligands of a table; one line for all that share it."""
+    notes = ((line.ligand, (line.notes,)) for line in ranking.ranking if line.state == state and line.notes)
+    yield from (_indented(line) for line in _label_lines(notes))
+
+
+def _label_lines(said: Iterable[tuple[str, Iterable[str]]]) -> Iterable[Text]:
+    """A line for each label, with the names of all that bear it."""
+    names: dict[str, list[str]] = {}
+    for name, labels_of_it in said:
+        for label in labels_of_it:
+            names.setdefault(label, []).append(name)
+    for label, bearers in names.items():
+        yield Text.assemble((f"{', '.join(bearers)}: ", "bold yellow"), (label, "yellow"))
 
 
 def _key(ranking: Ranking) -> Iterable[RenderableType]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from esr1md.catalogue import data_path, did_you_mean
 from esr1md.errors import InputError
+from esr1md.ligand.labels import labels_of
 from esr1md.specs import Ligand
 
 
@@ -82,6 +83,11 @@ class CatalogueEntry(BaseModel):
     def simulated(self) -> bool:
         """Whether a screen can take this compound."""
         return self.simulated_smiles is not None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What must stand beside the compound wherever it is shown (:mod:`esr1md.ligand.labels`)."""
+        return labels_of(self.smiles, self.drug_class, self.confidence)
 
     def ligand(self) -> Ligand:
         """The compound as it is simulated.

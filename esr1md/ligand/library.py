@@ -194,15 +194,18 @@ def _reason(error: InputError, row: InputRow) -> str:
 
 
 def _prepared(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
+    from esr1md.ligand.labels import labels
     from esr1md.ligand.states import prepare_compound
 
     found = prepare_compound(row.name, molecule_of(row), charges=settings.charges, max_isomers=settings.max_isomers)
     ligands, impossible = [], []
     for isomer, each in enumerate(found.ligands, start=1):
+        said = (f"{label[0].upper()}{label[1:]}." for label in labels(each.ligand))
         entry = {
             "isomer": isomer, "name": each.ligand.name, "label": each.label, "smiles": each.ligand.smiles,
             "inchikey": each.ligand.inchikey, "charge": each.ligand.formal_charge, "share": each.states[0].share,
-            "state": each.states[0].description, "notes": each.ligand.notes, "warnings": "", "parameters": "",
+            "state": each.states[0].description, "notes": " ".join((each.ligand.notes, *said)),
+            "warnings": "", "parameters": "",
             "others": json.dumps([[s.smiles, s.share] for s in each.states[1:]]), "sdf": None,
         }  # fmt: skip
         try:

@@ -17,7 +17,7 @@ from rdkit import Chem, rdBase
 from esr1md.errors import InputError
 from esr1md.ligand.protonation import PH, State, describe, has_ion, neutralised, percent, protonation_states
 from esr1md.ligand.salts import metal_atom, without_salt
-from esr1md.ligand.stereo import stereo_labels, stereoisomers
+from esr1md.ligand.stereo import equal_oxygens, stereo_labels, stereoisomers
 from esr1md.ligand.tautomers import canonical_tautomer
 from esr1md.specs import Ligand
 
@@ -316,7 +316,7 @@ def _states(mol: Chem.Mol, keep: bool) -> list[State]:
 def _canonical(state: Chem.Mol) -> str:
     state = Chem.Mol(state)
     for atom in state.GetAtoms():
-        if atom.GetSymbol() == "N" and atom.GetTotalNumHs():
+        if equal_oxygens(atom) or (atom.GetSymbol() == "N" and atom.GetTotalNumHs()):
             atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)  # it exchanges its proton, so it is no centre
     return Chem.CanonSmiles(Chem.MolToSmiles(state))
 

@@ -23,7 +23,8 @@ def undefined_stereo(mol: Chem.Mol) -> list[str]:
     """Stereocentres and double bonds that are possible but not set: ``atom 12 (S)``, ``bond 3=4 (C=C)``.
 
     Nitrogen that inverts or exchanges its proton is not counted, nor a ring carbon that is a centre only
-    relative to such a nitrogen (the C3 of an azetidinium). A centre of an ``and`` or ``or`` group (enhanced
+    relative to such a nitrogen (the C3 of an azetidinium), nor the phosphorus or sulfur of an acid whose oxygens
+    share a proton (a phosphodiester, a sulfinic acid). A centre of an ``and`` or ``or`` group (enhanced
     stereochemistry: a racemate, or one of two unknown) is open too.
     """
     mol = _without_exchanging_protons(mol)
@@ -37,7 +38,7 @@ def undefined_stereo(mol: Chem.Mol) -> list[str]:
             atom = mol.GetAtomWithIdx(info.centeredOn)
             if info.specified == Chem.StereoSpecified.Specified and info.centeredOn not in relative:
                 continue
-            if atom.GetSymbol() == "N" and atom.GetDegree() < 4:
+            if _no_centre(atom):
                 continue
             found.append(f"atom {info.centeredOn + 1} ({atom.GetSymbol()})")
         elif info.type == Chem.StereoType.Bond_Double and info.specified != Chem.StereoSpecified.Specified:
@@ -124,9 +125,19 @@ def _plain_isomer(isomer: Chem.Mol) -> str:
         if bond.GetBondType() == Chem.BondType.DOUBLE and _exchanges(bond):
             bond.SetStereo(Chem.BondStereo.STEREONONE)
     for atom in plain.GetAtoms():
-        if atom.GetSymbol() == "N" and atom.GetDegree() < 4:
+        if _no_centre(atom):
             atom.SetChiralTag(Chem.ChiralType.CHI_UNSPECIFIED)
     return Chem.CanonSmiles(Chem.MolToSmiles(plain))
+
+
+def _no_centre(atom: Chem.Atom) -> bool:
+    return equal_oxygens(atom) or (atom.GetSymbol() == "N" and atom.GetDegree() < 4)
+
+
+def equal_oxygens(atom: Chem.Atom) -> bool:
+    """Phosphorus or sulfur with two bare oxygens, between which a proton or a charge moves: no centre."""
+    bare = [n for n in atom.GetNeighbors() if n.GetSymbol() == "O" and n.GetDegree() == 1]
+    return atom.GetSymbol() in ("P", "S") and len(bare) > 1
 
 
 def _exchanges(bond: Chem.Bond) -> bool:

@@ -3,8 +3,9 @@
 Conformers laid on reference ligands (:mod:`~esr1md.poses.placement`) are grown into the pocket
 (:mod:`~esr1md.poses.growth`) and minimised with the real force field (:mod:`~esr1md.poses.pocket`), first
 alone, then the best few with the side chains around them. The pose with the lowest interaction energy plus
-strain wins. A ligand that only fits by straining itself and the pocket as much as it gains does not fit the
-state, and the error says which residues are in the way.
+strain wins, but of poses that the energy cannot tell apart one whose warhead can react
+(:mod:`~esr1md.poses.warhead`). A ligand that only fits by straining itself and the pocket as much as it gains does
+not fit the state, and the error says which residues are in the way.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 
 from esr1md.errors import StageError
+from esr1md.ligand.labels import labels
 from esr1md.ligand.parameters import LigandParameters
 from esr1md.poses import placement, pocket, search
 from esr1md.poses.checks import anchor_distances, contacts, failed_checks
 from esr1md.poses.docking import vina_scores, why_not
 from esr1md.poses.references import Reference
+from esr1md.poses.warhead import approach, preferred_order
 from esr1md.specs import HelixState, Ligand
 
 #: Net energy (interaction + strain, kcal/mol) for each heavy atom above which a pose does not fit. Measured:
@@ -38,6 +41,8 @@ CLASH_LIMIT = 2
 KEPT, APART = 5, 1.0
 #: Energy (kcal/mol) by which a pose that fails a PoseBusters test must be better than one that passes all.
 FAULT = 5.0
+#: Poses that differ by less than this (kcal/mol) cannot be told apart by their energy.
+TIE = 3.0
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,8 @@ class Pose:
         Distances of the anchor contacts; only those the ligand can make.
     failed_checks
         PoseBusters tests that it fails.
+    warhead
+        For a covalent ligand: how far its warhead is from Cys530, and that no bond is modelled; else empty.
     rank
         1 for the best.
     details
@@ -89,6 +96,7 @@ class Pose:
     above_kcal: float = 0.0
     vina_kcal: float | None = None
     failed_checks: tuple[str, ...] = ()
+    warhead: str = ""
     rank: int = 1
     details: dict[str, Any] = field(hash=False, default_factory=dict)
 
@@ -201,7 +209,10 @@ def place_ligand(
     clock.lap("checks")
     vina = [None] * KEPT if without_vina else vina_scores(receptor_pdb, mol, [f.xyz for f in finals], optimise=True)
     clock.lap("vina")
-    order = sorted(range(len(finals)), key=lambda i: finals[i].above + FAULT * bool(checks[i]))
+    costs = [final.above + FAULT * bool(failed) for final, failed in zip(finals, checks, strict=True)]
+    warheads = [approach(mol, final.xyz, receptor) for final in finals]
+    order = preferred_order(costs, [warhead is not None and warhead.reactive for warhead in warheads], TIE)
+    lowest = min(range(len(finals)), key=costs.__getitem__)
     details = {
         "starts": len(grown),
         "seed": seed,
@@ -217,7 +228,12 @@ def place_ligand(
     for rank, i in enumerate(order, start=1):
         final, rivals = finals[i], [finals[j] for j in order if j != i]
         anchors = anchor_distances(mol, final.xyz, receptor)
+        warhead = warheads[i]
+        if warhead is not None and warhead.cys530 is not None:
+            anchors["warhead_C530"] = warhead.cys530
         confidence, reason = _confidence(mol, final, rivals, references, state, anchors, checks[i])
+        if rank == 1 and i != lowest:
+            reason += f"; first of poses within {TIE:g} kcal/mol because its warhead is in reach of Cys530"
         poses.append(
             Pose(
                 ligand=ligand.name,
@@ -233,11 +249,12 @@ def place_ligand(
                 clashes=len(contacts(mol, final.xyz, receptor, receptor.positions)),
                 anchors_angstrom=anchors,
                 failed_checks=tuple(checks[i]),
+                warhead=warhead.label if warhead else "",
                 rank=rank,
                 details={**details, "method": final.start.method, "core_atoms": len(final.start.core)},
             )
         )
-    _write(poses, [mols[i] for i in order], folder)
+    _write(poses, [mols[i] for i in order], labels(ligand), folder)
     return poses
 
 
@@ -269,7 +286,7 @@ def _posed(mol: Chem.Mol, xyz: np.ndarray, ligand: Ligand, parameters: LigandPar
     return posed
 
 
-def _write(poses: list[Pose], mols: list[Chem.Mol], folder: Path) -> None:
+def _write(poses: list[Pose], mols: list[Chem.Mol], said: tuple[str, ...], folder: Path) -> None:
     with Chem.SDWriter(str(folder / "poses.sdf")) as every:
         for pose, mol in zip(poses, mols, strict=True):
             for name in (
@@ -287,10 +304,13 @@ def _write(poses: list[Pose], mols: list[Chem.Mol], folder: Path) -> None:
             for name, value in pose.anchors_angstrom.items():
                 mol.SetProp(f"{name}_angstrom", str(value))
             mol.SetProp("failed_checks", ", ".join(pose.failed_checks))
+            for name, value in (("warhead", pose.warhead), ("labels", "; ".join(said))):
+                if value:
+                    mol.SetProp(name, value)
             every.write(mol)
             with Chem.SDWriter(str(pose.sdf)) as writer:
                 writer.write(mol)
-    record = {"poses": [pose.to_json() for pose in poses], "details": poses[0].details}
+    record = {"labels": list(said), "poses": [pose.to_json() for pose in poses], "details": poses[0].details}
     (folder / "record.json").write_text(json.dumps(record, indent=1))
 
 
@@ -336,7 +356,7 @@ def _confidence(
     shared, reference = _like_crystal(mol, pose, references)
     size = mol.GetNumHeavyAtoms()
     clamped = min(anchors.get("hydroxyl_E353", 99.0), anchors.get("hydroxyl_R394", 99.0)) < 3.6
-    rival = next((r for r in rivals if r.above - pose.above < 3.0 and _rmsd(mol, r, pose) > 2.5), None)
+    rival = next((r for r in rivals if r.above - pose.above < TIE and _rmsd(mol, r, pose) > 2.5), None)
     points = ["lies like no crystal ligand"]
     if reference is not None:
         points = [f"{shared} of {size} heavy atoms lie on {reference.ligand} in {reference.name[:4]}"]

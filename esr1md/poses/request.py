@@ -11,6 +11,7 @@ from typing import Any
 from esr1md.catalogue import did_you_mean
 from esr1md.errors import Esr1mdError, InputError
 from esr1md.ligand.catalogue import catalogue_ligand
+from esr1md.ligand.labels import labels
 from esr1md.ligand.parameters import parametrise
 from esr1md.ligand.states import ligands_from_sdf, ligands_from_smiles
 from esr1md.poses.place import Pose, place_ligand
@@ -145,6 +146,7 @@ def as_document(ligands: list[Ligand], place: Place, outcome: Outcome, out: Path
         "ligands": [
             {
                 "name": ligand.name, "smiles": ligand.smiles, "inchikey": ligand.inchikey, "notes": ligand.notes,
+                "class": ligand.drug_class, "confidence": ligand.confidence, "labels": list(labels(ligand)),
                 "poses": [{**pose.to_json(), "sdf": str(pose.sdf.relative_to(out))}
                           for pose in outcome.poses.get(ligand.name, ())],
                 "search": outcome.poses[ligand.name][0].details if ligand.name in outcome.poses else {},

@@ -14,7 +14,9 @@ from esr1md.analysis.statistics import (
     sample_noise,
     seed_effect,
 )
+from esr1md.ligand.labels import labels
 from esr1md.scoring.scores import CellScore, Failure, Score
+from esr1md.specs import Ligand
 
 #: Names in a replica's summary of the two scores; every other entry is a metric.
 BINDING, HELIX12 = "binding_kcal", "helix12_angstrom"
@@ -39,6 +41,8 @@ class ReplicaObservation:
         Means over the frames (``summary.json``); binding is absent for apo.
     pose_confidence, pose_reason, pose_reference
         How sure the starting pose is, why, and the crystal ligand it was placed by.
+    pose_warhead
+        For a covalent ligand: how far its warhead was from Cys530 at the start.
     """
 
     digest: str
@@ -50,6 +54,7 @@ class ReplicaObservation:
     pose_confidence: str = ""
     pose_reason: str = ""
     pose_reference: str = ""
+    pose_warhead: str = ""
 
     @property
     def cell(self) -> CellKey:
@@ -163,7 +168,15 @@ def difference_noise(
     }
 
 
-def score_cells(cells: Matrix, relative: Mapping[CellKey, Score | None]) -> tuple[CellScore, ...]:
+def reader_notes(ligand: Ligand | None, replicas: Iterable[ReplicaObservation]) -> list[str]:
+    """What stands beside every number of a ligand: its labels, and where its warhead was when the replicas began."""
+    warheads = dict.fromkeys(replica.pose_warhead for replica in replicas if replica.pose_warhead)
+    return [*(labels(ligand) if ligand else ()), *warheads]
+
+
+def score_cells(
+    cells: Matrix, relative: Mapping[CellKey, Score | None], ligands: Mapping[str, Ligand]
+) -> tuple[CellScore, ...]:
     """The record of every cell; ``relative`` is its binding relative to the reference ligand."""
     metrics = sorted(
         {
@@ -198,6 +211,7 @@ def score_cells(cells: Matrix, relative: Mapping[CellKey, Score | None]) -> tupl
                 pose_confidence=pose.pose_confidence if pose else "",
                 pose_reason=pose.pose_reason if pose else "",
                 pose_reference=pose.pose_reference if pose else "",
+                notes="; ".join(reader_notes(ligands.get(cell[1]), replicas.values())),
                 replicas=tuple(r.digest for r in replicas.values()),
             )
         )

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from esr1md.analysis.statistics import Noise, rank_intervals, satterthwaite, t_interval
-from esr1md.scoring.cells import BINDING, HELIX12, CellKey, Matrix, cell_noise, difference_noise
+from esr1md.scoring.cells import BINDING, HELIX12, CellKey, Matrix, cell_noise, difference_noise, reader_notes
 from esr1md.scoring.comparisons import WILD
 from esr1md.scoring.scores import Comparison, Failure, RankedLigand, Score
 from esr1md.scoring.verdicts import combined_verdict
@@ -161,7 +161,8 @@ def _notes(
     alone: bool,
 ) -> str:
     """What a reader of this line must know, in short phrases."""
-    notes = []
+    replicas = [r for v in variants for r in cells.replicas.get((v, name, state), {}).values()]
+    notes = reader_notes(ligand, replicas)
     missing = [v for v in variants if v not in binding.variants]
     if binding.score is None:
         notes.append("no binding score")
@@ -180,9 +181,6 @@ def _notes(
     causes = list(dict.fromkeys(f.cause for f in failures if (f.ligand, f.state) == (name, state)))
     if causes:
         notes.append(causes[0] + (f" (and {len(causes) - 1} more)" if len(causes) > 1 else ""))
-    replicas = [r for v in variants for r in cells.replicas.get((v, name, state), {}).values()]
     if any(r.pose_confidence == "low" for r in replicas):
         notes.append("low-confidence pose")
-    if ligand and ligand.confidence == "low":
-        notes.append("low-confidence structure")
     return "; ".join(notes)

@@ -68,7 +68,7 @@ def rank_screen(
         reference = {str(state): name for state, name in reference_ligand.items()}
         reference_name = ", ".join(f"{name} ({state})" for state, name in sorted(reference.items()))
     relative = relative_binding(cells, reference)
-    scores = score_cells(cells, relative)
+    scores = score_cells(cells, relative, ligands)
     comparisons = compare_with_wild_type(cells, thresholds, production_ps)
     agonists = [n for n in cells.names(1) if n in ligands and is_agonist(ligands[n])]
     ranked = [

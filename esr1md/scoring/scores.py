@@ -60,7 +60,8 @@ class CellScore(Record):
     ``helix12`` the C-alpha RMSD of helix 12 to the agonist reference minus that to the antagonist
     reference (angstrom, higher keeps helix 12 farther from the active position).
     ``metrics`` holds the means of the other measured columns by name. Scores that could not be made
-    (apo has no binding) are ``None``.
+    (apo has no binding) are ``None``. ``notes`` says what is special of the ligand: a doubtful structure, what is
+    not modelled of it.
     """
 
     variant: str
@@ -75,6 +76,7 @@ class CellScore(Record):
     pose_confidence: str = ""
     pose_reason: str = ""
     pose_reference: str = ""
+    notes: str = ""
     replicas: tuple[str, ...] = ()
     origin: Literal["simulated", "predicted"] = "simulated"
 

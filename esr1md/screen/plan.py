@@ -180,9 +180,7 @@ def plan_screen(
 
     jobs = [
         Job(
-            ReplicaSpec(
-                cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}, config.charges
-            ),
+            ReplicaSpec(cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}),
             protocol.name,
             sources[cell.state][0],
         )

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from esr1md.scoring.cells import CellKey, ReplicaObservation
+from esr1md.scoring.cells import CellKey, ReplicaObservation, reader_notes
 from esr1md.scoring.ligand_ranks import is_agonist
 from esr1md.scoring.scores import CellScore, Ranking, Score
 from esr1md.specs import HelixState, Ligand
@@ -93,6 +93,7 @@ def predict(surrogate: Surrogate, cells: Sequence[CellKey], ligands: Mapping[str
             binding_relative=None,
             helix12=score(i, "helix12"),
             metrics=near[ligand],
+            notes="; ".join(reader_notes(ligands.get(ligand), ())),
             origin="predicted",
         )
         for i, (variant, ligand, state) in enumerate(cells)
