@@ -19,6 +19,7 @@ import typer
 
 from esr1md import __version__
 from esr1md.commands.ligands import ligands_app
+from esr1md.commands.parameters import parameters as _parameters_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.receptors import receptors_app
 from esr1md.errors import Esr1mdError, InputError

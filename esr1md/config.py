@@ -156,6 +156,8 @@ class ScreenConfig(Settings):
         Where it runs (``configs/sites/``) and on which OpenMM platform; ``auto`` probes for the fastest.
     receptors
         The user's own starting structure for a state (PDB or mmCIF file, or a PDB id), instead of the bundled model.
+    charges
+        Of the ligands' atoms: ``nagl``, or ``am1bcc`` (minutes for each ligand that is not in the catalogue).
     thresholds, pose
         See :class:`Thresholds` and :class:`PoseOptions`.
     """
@@ -173,6 +175,7 @@ class ScreenConfig(Settings):
     site: str = "local"
     platform: str = "auto"
     receptors: dict[HelixState, Structure] = {}
+    charges: Literal["nagl", "am1bcc"] = "nagl"
     thresholds: Thresholds = Thresholds()
     pose: PoseOptions = PoseOptions()
 

@@ -200,7 +200,16 @@ def check_ambertools() -> list[Finding]:
         return [Finding("AmberTools programs", "problem", "; ".join(broken),
                         "look at 'ldd' of the program for a missing library, or reinstall acpype")]  # fmt: skip
     version = metadata.version("acpype")
-    return [Finding("AmberTools programs", "ok", f"antechamber and parmchk2 of acpype {version} run")]
+    return [Finding("AmberTools programs", "ok", f"antechamber and parmchk2 of acpype {version} run"), _check_sqm()]
+
+
+def _check_sqm() -> Finding:
+    from esr1md.ligand.am1bcc import INSTALL, missing_library
+
+    if missing := missing_library():
+        return Finding("AM1-BCC charges", "absent", f"sqm lacks {missing}",
+                       f"only for 'charges: am1bcc' of ligands outside the catalogue: {INSTALL}")  # fmt: skip
+    return Finding("AM1-BCC charges", "ok", "sqm runs")
 
 
 def check_charge_network() -> list[Finding]:

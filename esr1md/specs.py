@@ -142,6 +142,8 @@ class ReplicaSpec:
         Digest of the starting structure (bundled model or user's file) the variant is built from.
     pose
         How the ligand is placed: ``seed`` of the conformers, ``exclude``d reference ligands.
+    charges
+        How the ligand's partial charges are made: ``nagl`` or ``am1bcc``.
     versions
         Name and version of each package in :data:`NUMERIC_PACKAGES`, and ``esr1md-science``.
     """
@@ -151,6 +153,7 @@ class ReplicaSpec:
     protocol: dict[str, Any] = dataclasses.field(hash=False)
     receptor_source: str
     pose: dict[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+    charges: str = "nagl"
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: numeric_versions(), hash=False)
 
     @property
@@ -161,6 +164,7 @@ class ReplicaSpec:
             "protocol": {k: v for k, v in self.protocol.items() if k not in ("name", "description")},
             "receptor_source": self.receptor_source,
             "pose": self.pose if self.cell.ligand else {},
+            "charges": self.charges if self.cell.ligand else "",
             "versions": self.versions,
         }
 

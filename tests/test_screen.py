@@ -70,7 +70,7 @@ def test_digest_of_a_spec_never_changes_by_accident():
         pose={"seed": 1, "exclude": []},
         versions={"openmm": "8.6.1"},
     )
-    assert spec.digest == "a4baa66ab05b12247a1f0c0ba22ee44def6f8eed2b37888aaa837d445a29d26e"
+    assert spec.digest == "96b31aee97087d05cc464d3b7e46f409bbe32443a21601bd8fed6b45fc0ce0f0"
     renamed = ReplicaSpec(
         Cell(Variant(), Ligand("carbolic acid", ligand.smiles, ligand.inchikey, 0), HelixState.AGONIST),
         seed=1,
@@ -86,7 +86,7 @@ def test_everything_that_changes_a_number_changes_the_digest(tmp_path):
     base = {job.spec.digest for job in plan_of(tmp_path).jobs}
     assert len(base) == 12
     (tmp_path / "other").mkdir()
-    for changes in ({"pose": "{seed: 2}"}, {"pose": "{exclude: [estradiol]}"}, {"first_seed": "3"}):
+    for changes in ({"pose": "{seed: 2}"}, {"pose": "{exclude: [estradiol]}"}, {"charges": "am1bcc"}, {"first_seed": "3"}):
         other = plan_of(tmp_path / "other", **changes)
         bound = {job.spec.digest for job in other.jobs if job.spec.cell.ligand}
         assert len(bound) == 8 and not bound & base, changes

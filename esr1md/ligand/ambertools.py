@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -97,7 +100,7 @@ def gaff2_types(sdf_name: str, n_atoms: int, formal_charge: int, folder: Path) -
         "typed.mol2",
         ANTECHAMBER_LIMIT,
     )
-    types = _mol2_types(folder / "typed.mol2")
+    types = mol2_column(folder / "typed.mol2", 5)
     if len(types) != n_atoms:
         raise StageError("parameters", f"antechamber typed {len(types)} of {n_atoms} atoms", where=str(folder))
     untyped = [i + 1 for i, name in enumerate(types) if name in ("DU", "du")]
@@ -113,7 +116,34 @@ def gaff2_data() -> Path:
     return amber_home() / "dat" / "leap" / "parm" / "gaff2.dat"
 
 
-def gaff2_frcmod(folder: Path) -> tuple[Path, list[str]]:
+@dataclass(frozen=True)
+class EstimatedTerm:
+    """A bonded parameter that ``gaff2.dat`` lacks.
+
+    Attributes
+    ----------
+    kind, types
+        ``bond``, ``angle``, ``torsion`` or ``improper`` and its atom types, ``ca-ca-nv-c``.
+    source
+        Where ``parmchk2`` took it from, in its words.
+    penalty
+        Its penalty score: small for a near relative, doubtful above some 100; ``None`` where the program gives none.
+    """
+
+    kind: str
+    types: str
+    source: str
+    penalty: float | None
+
+    @property
+    def warning(self) -> str:
+        """A sentence where the parameter is no estimate at all; else empty."""
+        if "ATTN" in self.source:
+            return f"GAFF2 has no parameter for {self.types}: parmchk2 set it to zero, revise it by hand"
+        return ""
+
+
+def gaff2_frcmod(folder: Path) -> tuple[Path, tuple[EstimatedTerm, ...]]:
     """The parameters of ``typed.mol2`` that ``gaff2.dat`` lacks, estimated by ``parmchk2``.
 
     ``parmchk2 -a Y`` would list every parameter, but with bond lengths cut to three decimals: 0.6 kJ/mol on
@@ -123,8 +153,9 @@ def gaff2_frcmod(folder: Path) -> tuple[Path, list[str]]:
     -------
     Path
         ``ligand.frcmod`` in the folder.
-    list[str]
-        One sentence for each parameter that was estimated badly (``ATTN, need revision``).
+    tuple of EstimatedTerm
+        What was estimated. Default impropers (of planar atoms) and terms of an equivalent atom type (penalty 0)
+        are not counted.
     """
     # "-s 2" is GAFF2; the name "gaff2" is quietly taken for GAFF 1 by this version of parmchk2
     run_program(
@@ -135,8 +166,41 @@ def gaff2_frcmod(folder: Path) -> tuple[Path, list[str]]:
         PARMCHK_LIMIT,
     )
     frcmod = folder / "ligand.frcmod"
-    poor = [line[:11].strip() for line in frcmod.read_text().splitlines() if "ATTN" in line]
-    return frcmod, [f"GAFF2 has no parameter for {types}: parmchk2 set it to zero, revise it by hand" for types in poor]
+    return frcmod, tuple(_estimated(frcmod.read_text()))
+
+
+#: Sections of a frcmod file with bonded terms, and the width of their atom types.
+_SECTIONS = {"BOND": ("bond", 5), "ANGLE": ("angle", 8), "DIHE": ("torsion", 11), "IMPROPER": ("improper", 11)}
+
+
+def _estimated(frcmod: str) -> Iterator[EstimatedTerm]:
+    section, seen = "", set()
+    for line in frcmod.splitlines():
+        if not line.strip() or line.strip() in (*_SECTIONS, "MASS", "NONBON"):
+            section = line.strip()
+            continue
+        if section not in _SECTIONS or "Using the default value" in line:
+            continue
+        kind, width = _SECTIONS[section]
+        types = line[:width].replace(" ", "")
+        found = re.search(r"penalty score=\s*([0-9.]+)", line)
+        penalty = float(found[1]) if found else None
+        source = re.search(r"(same as|calculated|using|ATTN).*?(?=, penalty|$)", line, re.IGNORECASE)
+        if (kind, types) not in seen and penalty != 0.0:  # a torsion has one line for each of its periodicities
+            seen.add((kind, types))
+            yield EstimatedTerm(kind, types, source[0].strip() if source else line[width:].strip(), penalty)
+
+
+def program_environment(home: Path) -> dict[str, str]:
+    """Environment variables for a program of ``home`` (:func:`amber_home`)."""
+    library = "DYLD_LIBRARY_PATH" if platform.system() == "Darwin" else "LD_LIBRARY_PATH"
+    return {
+        "AMBERHOME": str(home),
+        library: str(home / "lib"),
+        "LC_ALL": "C",
+        "OMP_NUM_THREADS": "1",
+        "PATH": os.pathsep.join([str(home / "bin"), os.environ.get("PATH", os.defpath)]),
+    }
 
 
 def run_program(name: str, arguments: list[str], folder: Path, output: str, limit: float) -> None:
@@ -148,14 +212,6 @@ def run_program(name: str, arguments: list[str], folder: Path, output: str, limi
         It cannot start, takes longer than ``limit`` seconds, fails, or does not write ``output``.
     """
     home = amber_home()
-    library = "DYLD_LIBRARY_PATH" if platform.system() == "Darwin" else "LD_LIBRARY_PATH"
-    environment = {
-        "AMBERHOME": str(home),
-        library: str(home / "lib"),
-        "LC_ALL": "C",
-        "OMP_NUM_THREADS": "1",
-        "PATH": os.pathsep.join([str(home / "bin"), os.environ.get("PATH", os.defpath)]),
-    }
     log = folder / f"{name}.log"
     try:
         with open(log, "wb") as handle:
@@ -163,7 +219,7 @@ def run_program(name: str, arguments: list[str], folder: Path, output: str, limi
             process = subprocess.Popen(
                 [str(home / "bin" / "wrapped_progs" / name), *arguments],
                 cwd=folder,
-                env=environment,
+                env=program_environment(home),
                 stdin=subprocess.DEVNULL,
                 stdout=handle,
                 stderr=subprocess.STDOUT,
@@ -191,11 +247,12 @@ def _last_words(log: Path) -> str:
     return (telling or lines or ["it said nothing"])[-1][:200]
 
 
-def _mol2_types(path: Path) -> list[str]:
-    types, inside = [], False
+def mol2_column(path: Path, column: int) -> list[str]:
+    """One column (from 0) of the atoms of a MOL2 file: 5 is the type, 8 the charge."""
+    found, inside = [], False
     for line in path.read_text().splitlines():
         if line.startswith("@<TRIPOS>"):
             inside = line.strip() == "@<TRIPOS>ATOM"
         elif inside and line.strip():
-            types.append(line.split()[5])
-    return types
+            found.append(line.split()[column])
+    return found

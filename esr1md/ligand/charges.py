@@ -65,7 +65,7 @@ def charge_ligand(mol: Chem.Mol) -> ChargeResult:
     charges = equilibrate(parameters[:, 0], parameters[:, 1], parameters[:, 2], total)
     # float32 weights leave a residue of some 1e-7 e; spread evenly it changes no charge that matters
     charges += (total - charges.sum()) / len(charges)
-    return ChargeResult(_equal_on_equal_atoms(mol, charges), domain_warnings(mol, model))
+    return ChargeResult(equal_on_equal_atoms(mol, charges), domain_warnings(mol, model))
 
 
 def equilibrate(
@@ -143,7 +143,7 @@ def _pattern(smarts: str) -> Chem.Mol:
     return Chem.MolFromSmarts(smarts)
 
 
-def _equal_on_equal_atoms(mol: Chem.Mol, charges: np.ndarray) -> np.ndarray:
+def equal_on_equal_atoms(mol: Chem.Mol, charges: np.ndarray) -> np.ndarray:
     """Topologically equal atoms get exactly their mean: rounding alone sets them apart by some 1e-7 e."""
     classes = np.array(Chem.CanonicalRankAtoms(mol, breakTies=False, includeChirality=False))
     result = charges.copy()

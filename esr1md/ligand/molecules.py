@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from rdkit import Chem, rdBase
@@ -138,3 +139,10 @@ def _why_unreadable(raw: Chem.Mol | None) -> str:
     with rdBase.BlockLogs():
         problems = Chem.DetectChemistryProblems(raw)
     return f" ({problems[0].Message()})" if problems else ""
+
+
+def write_sdf(mol: Chem.Mol, path: Path) -> None:
+    """Write one molecule with its conformer, bonds as single, double and triple."""
+    with Chem.SDWriter(str(path)) as writer:
+        writer.SetKekulize(True)
+        writer.write(mol)

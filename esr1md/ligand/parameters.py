@@ -1,4 +1,4 @@
-"""A ligand's force field: GAFF2 types and bonded terms (AmberTools), charges by the NAGL network."""
+"""A ligand's force field: GAFF2 types and bonded terms (AmberTools), charges by the NAGL network or AM1-BCC."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import AllChem
 
 from esr1md.errors import StageError
-from esr1md.ligand import charges as charge_model
-from esr1md.ligand.ambertools import gaff2_frcmod, gaff2_types
+from esr1md.ligand import am1bcc
+from esr1md.ligand import charges as nagl
+from esr1md.ligand.ambertools import EstimatedTerm, gaff2_frcmod, gaff2_types
 from esr1md.ligand.forcefield_xml import RESIDUE_NAME, write_forcefield
+from esr1md.ligand.molecules import write_sdf
 from esr1md.specs import Ligand, numeric_versions
 
-METHOD = f"GAFF2 (antechamber, parmchk2) with {charge_model.METHOD} charges"
+#: Charge methods by the names a screen gives them.
+CHARGES = {"nagl": nagl.METHOD, "am1bcc": am1bcc.METHOD}
 
 #: Seed of the first conformer: parameters and atom order must not depend on chance.
 CONFORMER_SEED = 20240229
@@ -32,9 +35,10 @@ CONFORMER_SEED = 20240229
 _NUMERIC = ("rdkit", "acpype", "openff-nagl-models", "esr1md-science")
 
 
-def parameters_identity(ligand: Ligand, versions: dict[str, str]) -> dict[str, Any]:
+def parameters_identity(ligand: Ligand, versions: dict[str, str], charges: str = "nagl") -> dict[str, Any]:
     """What the parameters of a ligand depend on; ``versions`` as :func:`esr1md.specs.numeric_versions` gives them."""
-    return {"ligand": ligand.identity, "versions": {name: versions[name] for name in _NUMERIC if name in versions}}
+    used = {name: versions[name] for name in _NUMERIC if name in versions}
+    return {"ligand": ligand.identity, "charges": CHARGES[charges], "versions": used}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class LigandParameters:
         Partial charges (e) in the same order.
     method
         Force field and charge model in one line.
+    estimated
+        Bonded terms that GAFF2 lacks and ``parmchk2`` estimated (:class:`esr1md.ligand.ambertools.EstimatedTerm`).
     warnings
         What a reader must know (estimated parameters, charges outside the training domain).
     seconds
@@ -64,6 +70,7 @@ class LigandParameters:
     sdf: Path
     charges: tuple[float, ...]
     method: str
+    estimated: tuple[EstimatedTerm, ...]
     warnings: tuple[str, ...]
     seconds: dict[str, float] = dataclasses.field(hash=False)
 
@@ -87,6 +94,7 @@ class LigandParameters:
             "sdf": self.sdf.name,
             "charges": list(self.charges),
             "method": self.method,
+            "estimated": [dataclasses.asdict(term) for term in self.estimated],
             "warnings": list(self.warnings),
             "seconds": self.seconds,
             "versions": numeric_versions(),
@@ -109,6 +117,7 @@ class LigandParameters:
                 sdf=folder / record["sdf"],
                 charges=tuple(record["charges"]),
                 method=record["method"],
+                estimated=tuple(EstimatedTerm(**term) for term in record["estimated"]),
                 warnings=tuple(record["warnings"]),
                 seconds=record["seconds"],
             )
@@ -116,7 +125,7 @@ class LigandParameters:
             raise StageError("parameters", f"no readable parameters here ({error})", where=str(folder)) from error
 
 
-def parametrise(ligand: Ligand, folder: Path) -> LigandParameters:
+def parametrise(ligand: Ligand, folder: Path, charges: str = "nagl") -> LigandParameters:
     """Force field of one ligand: writes ``ligand.xml``, ``ligand.sdf`` and ``record.json`` into ``folder``.
 
     The molecule of ``ligand.smiles`` gets its hydrogens as written (the protonation state is already
@@ -128,11 +137,13 @@ def parametrise(ligand: Ligand, folder: Path) -> LigandParameters:
         In the protonation state that is simulated.
     folder
         Existing or new folder.
+    charges
+        ``nagl`` (milliseconds) or ``am1bcc`` (minutes, except for the catalogue, whose charges are shipped).
 
     Raises
     ------
     StageError
-        No conformer, no atom type, a program fails. Its working files stay in ``folder``.
+        No conformer, no atom type, a program fails or lacks a system library. Its working files stay in ``folder``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
@@ -147,27 +158,31 @@ def parametrise(ligand: Ligand, folder: Path) -> LigandParameters:
     names = unique_atom_names(mol)
     mol.SetProp("atom_names", " ".join(names))
     lap("conformer")
-    charged = charge_model.charge_ligand(mol)
+    if charges == "am1bcc":
+        values, doubts = nagl.equal_on_equal_atoms(mol, am1bcc.am1bcc_charges(ligand, mol, folder)), ()
+    else:
+        values, doubts = (charged := nagl.charge_ligand(mol)).charges, charged.warnings
     lap("charges")
 
     work = Path(tempfile.mkdtemp(prefix="antechamber-", dir=folder))
-    _write_sdf(mol, work / "input.sdf")
+    write_sdf(mol, work / "input.sdf")
     types = gaff2_types("input.sdf", mol.GetNumAtoms(), ligand.formal_charge, work)
-    frcmod, poor = gaff2_frcmod(work)
+    frcmod, estimated = gaff2_frcmod(work)
     lap("gaff2")
 
     sdf, xml = folder / "ligand.sdf", folder / "ligand.xml"
-    write_forcefield(mol, names, types, [float(q) for q in charged.charges], frcmod, xml)
-    _write_sdf(mol, sdf)
+    write_forcefield(mol, names, types, [float(q) for q in values], frcmod, xml)
+    write_sdf(mol, sdf)
     shutil.rmtree(work)
     lap("forcefield")
     result = LigandParameters(
         ligand=ligand,
         xml=xml,
         sdf=sdf,
-        charges=tuple(round(float(q), 8) for q in charged.charges),
-        method=METHOD,
-        warnings=(*warnings, *charged.warnings, *poor),
+        charges=tuple(round(float(q), 8) for q in values),
+        method=f"GAFF2 (antechamber, parmchk2) with {CHARGES[charges]} charges",
+        estimated=estimated,
+        warnings=(*warnings, *doubts, *(term.warning for term in estimated if term.warning)),
         seconds=seconds,
     )
     record = json.dumps(result.to_json(), indent=2)
@@ -231,9 +246,3 @@ def unique_atom_names(mol: Chem.Mol) -> list[str]:
 def positions_nm(mol: Chem.Mol) -> np.ndarray:
     """Coordinates of the molecule's conformer, ``n x 3`` (nm)."""
     return mol.GetConformer().GetPositions() * 0.1
-
-
-def _write_sdf(mol: Chem.Mol, path: Path) -> None:
-    with Chem.SDWriter(str(path)) as writer:
-        writer.SetKekulize(True)
-        writer.write(mol)

@@ -165,12 +165,17 @@ def _count(n: int, noun: str) -> str:
 
 # --- methods ------------------------------------------------------------------------------------------------
 
+_CHARGES = {
+    "nagl": "AM1-BCC-quality charges from the NAGL graph network",
+    "am1bcc": "AM1-BCC charges (sqm, one extended conformer each)",
+}
 REFERENCES = {
     "openmm": "Eastman P, et al. OpenMM 8. J Phys Chem B 2024, 128, 109. doi:10.1021/acs.jpcb.3c06662",
     "ff14sb": "Maier JA, et al. ff14SB. J Chem Theory Comput 2015, 11, 3696. doi:10.1021/acs.jctc.5b00255",
     "gaff": "Wang J, et al. General Amber force field. J Comput Chem 2004, 25, 1157. doi:10.1002/jcc.20035",
     "nagl": "Open Force Field NAGL models, openff-gnn-am1bcc (package openff-nagl-models); "
     "charge equilibration: Wang Y, et al. 2019, arXiv:1909.07903",
+    "am1bcc": "Jakalian A, Jack DB, Bayly CI. AM1-BCC. J Comput Chem 2002, 23, 1623. doi:10.1002/jcc.10128",
     "obc2": "Onufriev A, Bashford D, Case DA. OBC. Proteins 2004, 55, 383. doi:10.1002/prot.20033",
     "gbn2": "Nguyen H, Roe DR, Simmerling C. GB-neck2. J Chem Theory Comput 2013, 9, 2020. doi:10.1021/ct3010485",
     "tip3p": "Jorgensen WL, et al. TIP3P. J Chem Phys 1983, 79, 926. doi:10.1063/1.445869",
@@ -205,13 +210,13 @@ def methods(
     specs, receptors = list(specs), list(receptors)
     protocol = next((s["protocol"] for s in specs if isinstance(s.get("protocol"), dict)), {})
     solvent = protocol.get("solvent") or {}
-    cite = ["openmm", "ff14sb", "gaff", "nagl"]
+    charges = next((s["charges"] for s in specs if s.get("charges")), "nagl")
+    cite = ["openmm", "ff14sb", "gaff", charges]
     paragraphs = [
         "Receptor models of the ER-alpha ligand-binding domain (UniProt P03372 numbering)"
         + (f": {names(receptors)}" if receptors else "")
         + ". Mutations are built into them. The protein has amber14SB parameters; ligands have GAFF2 types "
-        "and parameters, and AM1-BCC-quality charges from the NAGL graph network, in the protonation state "
-        "shown."
+        f"and parameters, and {_CHARGES[charges]}, in the protonation state shown."
     ]
     if protocol:
         paragraphs.append(_dynamics(ranking, protocol, solvent, cite))

@@ -180,7 +180,9 @@ def plan_screen(
 
     jobs = [
         Job(
-            ReplicaSpec(cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}),
+            ReplicaSpec(
+                cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}, config.charges
+            ),
             protocol.name,
             sources[cell.state][0],
         )

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from esr1md.errors import StageError
-from esr1md.ligand.parameters import parameters_identity
+from esr1md.ligand.parameters import parameters_identity as ligand_parameters_identity
 from esr1md.specs import WILD_TYPE, HelixState, ReplicaSpec, Variant, digest_of
 from esr1md.store.artifacts import Store
 from esr1md.store.records import replica_row
@@ -84,12 +84,17 @@ def pose_receptor_of(job: Job) -> Receptor:
     return dataclasses.replace(receptor_of(job), variant=WILD_TYPE)
 
 
+def parameters_identity(job: Job) -> dict[str, Any]:
+    """What the parameters of a replica's ligand depend on."""
+    return ligand_parameters_identity(job.spec.cell.ligand, job.spec.versions, job.spec.charges)
+
+
 def pose_identity(job: Job) -> dict[str, Any]:
     """What the starting pose of a replica depends on."""
     return {
         "ligand": job.spec.cell.ligand.identity,
         "state": str(job.spec.cell.state),
-        "parameters": digest_of(parameters_identity(job.spec.cell.ligand, job.spec.versions)),
+        "parameters": digest_of(parameters_identity(job)),
         "receptor": pose_receptor_of(job).digest,
         "options": {name: value for name, value in job.spec.pose.items() if name != "rank"},
         "versions": job.spec.versions,
@@ -123,11 +128,11 @@ def prepare_parameters(store: Store, job: Job):
     """The :class:`~esr1md.ligand.parameters.LigandParameters` of a replica's ligand; raises ``StageError``."""
     from esr1md.ligand.parameters import LigandParameters, parametrise
 
-    identity = parameters_identity(job.spec.cell.ligand, job.spec.versions)
+    identity = parameters_identity(job)
     folder = store.produce(
         "parameters",
         digest_of(identity),
-        lambda folder: parametrise(job.spec.cell.ligand, folder),
+        lambda folder: parametrise(job.spec.cell.ligand, folder, job.spec.charges),
         spec=identity,
     )
     return LigandParameters.from_folder(folder)

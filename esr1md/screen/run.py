@@ -24,11 +24,11 @@ from typing import Any
 
 from esr1md.config import ScreenConfig
 from esr1md.errors import StageError
-from esr1md.ligand.parameters import parameters_identity
 from esr1md.scoring.scores import Ranking
 from esr1md.screen.finish import finish_screen, mark_run, rank_stored, read_json, replace_file, screen_folder
 from esr1md.screen.plan import Plan, plan_screen
 from esr1md.screen.replica import (
+    parameters_identity,
     pose_identity,
     pose_receptor_of,
     prepare_parameters,
@@ -104,7 +104,7 @@ def steps(plan: Plan) -> list[Step]:
         needs = [receptor.digest]
         add("receptors", receptor.digest, f"{receptor.variant}/{receptor.state}", receptor)
         if cell.ligand is not None:
-            wild, parameters = pose_receptor_of(job), digest_of(parameters_identity(spec.cell.ligand, spec.versions))
+            wild, parameters = pose_receptor_of(job), digest_of(parameters_identity(job))
             pose = digest_of(pose_identity(job))
             add("receptors", wild.digest, f"{wild.variant}/{wild.state}", wild)
             add("parameters", parameters, cell.ligand_name, job)
@@ -334,6 +334,6 @@ def _digests(plan: Plan) -> set[tuple[str, str]]:
         found.add(("receptors", receptor_of(job).digest))
         if job.spec.cell.ligand is not None:
             found.add(("receptors", pose_receptor_of(job).digest))
-            found.add(("parameters", digest_of(parameters_identity(job.spec.cell.ligand, job.spec.versions))))
+            found.add(("parameters", digest_of(parameters_identity(job))))
             found.add(("poses", digest_of(pose_identity(job))))
     return found

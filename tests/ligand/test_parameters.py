@@ -196,12 +196,23 @@ def test_an_unsupported_system_says_so(monkeypatch):
 def test_parameters_that_gaff2_lacks_are_reported(tmp_path, monkeypatch):
     frcmod = (
         "remark\nMASS\n\nBOND\n\nANGLE\nc3-c3-zz    0.00    0.000   ATTN, need revision\n\nDIHE\n"
-        "c3-c3-c3-c6   1    0.520    0.000    3.000      same as c3-c3-c3-c3\n\nIMPROPER\n\nNONBON\n"
+        "c3-c3-c3-c6   1    0.520    0.000   -3.000      same as c3-c3-c3-c3, penalty score=  0.0\n"
+        "c3-c3-ce-cf   1    0.000    0.000   -2.000      same as c3-c3-cc-ca, penalty score=223.0\n"
+        "c3-c3-ce-cf   1    1.000    0.000    1.000      same as c3-c3-cc-ca, penalty score=223.0\n\n"
+        "IMPROPER\nca-ca-ca-ha         1.1          180.0         2.0          Using the default value\n"
+        "ca-ca-ca-ce         1.1          180.0         2.0          Same as c2-ca-ca-ca, penalty score= 61.9)\n\n"
+        "NONBON\n"
     )
 
     def write(name, arguments, folder, output, limit):
         (folder / output).write_text(frcmod)
 
     monkeypatch.setattr(ambertools, "run_program", write)
-    _, poor = ambertools.gaff2_frcmod(tmp_path)
-    assert len(poor) == 1 and "c3-c3-zz" in poor[0] and "revise" in poor[0]
+    _, terms = ambertools.gaff2_frcmod(tmp_path)
+    assert [(term.kind, term.types, term.source, term.penalty) for term in terms] == [
+        ("angle", "c3-c3-zz", "ATTN, need revision", None),
+        ("torsion", "c3-c3-ce-cf", "same as c3-c3-cc-ca", 223.0),
+        ("improper", "ca-ca-ca-ce", "Same as c2-ca-ca-ca", 61.9),
+    ]
+    assert [bool(term.warning) for term in terms] == [True, False, False]
+    assert "c3-c3-zz" in terms[0].warning and "revise" in terms[0].warning
