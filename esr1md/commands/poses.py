@@ -143,7 +143,7 @@ def _poses_view(ligands: list[Any], outcome: Any, place: Any, out: Path) -> Rend
         } for pose in poses]  # fmt: skip
         parts.append(table_view(f"{name} in the {place.state} state", rows, headings))
         parts += [Text(f"{name}: {said}", style="yellow") for said in labels(by_name[name])]
-        parts += [Text(f"pose {pose.rank}: {pose.warhead}") for pose in poses if pose.warhead]
+        parts += [Text(f"pose {pose.rank}: {pose.label}") for pose in poses if pose.label]
         parts += [Text(by_name[name].notes, style="dim")] if by_name[name].notes else []
     for name, error in outcome.failed.items():
         parts.append(Text(f"{name}: {error}", style="yellow"))

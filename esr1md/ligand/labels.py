@@ -10,10 +10,6 @@ LOW_CONFIDENCE = "low-confidence structure"
 NO_STRUCTURE = "no known structure"
 TERNARY = "ternary complex not modelled"
 
-#: Binders of an E3 ligase that degraders carry: of cereblon (a glutarimide with nitrogen at C3), and of VHL (the
-#: benzylamide of an N-acyl hydroxyproline).
-_LIGASE_BINDERS = ("O=C1CC[CX4]([#7])C(=O)[NX3]1", "O=C([NX3]Cc)[CX4]1C[CX4]([OX2H])CN1C=O")
-
 
 def labels(ligand: Ligand) -> tuple[str, ...]:
     """The labels of a ligand, in short phrases; see :func:`labels_of`."""
@@ -42,18 +38,13 @@ def labels_of(smiles: str | None, drug_class: str, confidence: str) -> tuple[str
         return (NO_STRUCTURE,)
     from rdkit import Chem  # costs 0.2 s, which a command that shows no ligand need not pay
 
+    from esr1md.ligand.degraders import ligase_binder
     from esr1md.ligand.warheads import find_warheads
 
     mol = Chem.MolFromSmiles(smiles)
     said = [LOW_CONFIDENCE] if confidence == "low" else []
-    if "PROTAC" in drug_class.upper().replace("/", " ").split() or _binds_ligase(mol):
+    if "PROTAC" in drug_class.upper().replace("/", " ").split() or ligase_binder(mol):
         said.append(TERNARY)
     if groups := dict.fromkeys(warhead.group for warhead in find_warheads(mol)):
         said.append(f"covalent warhead ({', '.join(groups)}), no bond to the receptor modelled")
     return tuple(said)
-
-
-def _binds_ligase(mol) -> bool:
-    from rdkit import Chem
-
-    return any(mol.HasSubstructMatch(Chem.MolFromSmarts(smarts)) for smarts in _LIGASE_BINDERS)

@@ -27,6 +27,7 @@ from esr1md.ligand.labels import labels
 from esr1md.ligand.parameters import LigandParameters
 from esr1md.poses import placement, pocket, search
 from esr1md.poses.checks import anchor_distances, contacts, failed_checks
+from esr1md.poses.degrader import exit_label
 from esr1md.poses.docking import vina_scores, why_not
 from esr1md.poses.references import Reference
 from esr1md.poses.warhead import approach, preferred_order
@@ -75,8 +76,9 @@ class Pose:
         Distances of the anchor contacts; only those the ligand can make.
     failed_checks
         PoseBusters tests that it fails.
-    warhead
-        For a covalent ligand: how far its warhead is from Cys530, and that no bond is modelled; else empty.
+    label
+        For a covalent ligand how far its warhead is from Cys530, for a degrader how much of its ligase binder is
+        exposed, and what is not modelled; else empty.
     rank
         1 for the best.
     details
@@ -96,7 +98,7 @@ class Pose:
     above_kcal: float = 0.0
     vina_kcal: float | None = None
     failed_checks: tuple[str, ...] = ()
-    warhead: str = ""
+    label: str = ""
     rank: int = 1
     details: dict[str, Any] = field(hash=False, default_factory=dict)
 
@@ -249,7 +251,7 @@ def place_ligand(
                 clashes=len(contacts(mol, final.xyz, receptor, receptor.positions)),
                 anchors_angstrom=anchors,
                 failed_checks=tuple(checks[i]),
-                warhead=warhead.label if warhead else "",
+                label="; ".join(filter(None, (warhead and warhead.label, exit_label(mol, final.xyz, receptor)))),
                 rank=rank,
                 details={**details, "method": final.start.method, "core_atoms": len(final.start.core)},
             )
@@ -304,7 +306,7 @@ def _write(poses: list[Pose], mols: list[Chem.Mol], said: tuple[str, ...], folde
             for name, value in pose.anchors_angstrom.items():
                 mol.SetProp(f"{name}_angstrom", str(value))
             mol.SetProp("failed_checks", ", ".join(pose.failed_checks))
-            for name, value in (("warhead", pose.warhead), ("labels", "; ".join(said))):
+            for name, value in (("label", pose.label), ("labels", "; ".join(said))):
                 if value:
                     mol.SetProp(name, value)
             every.write(mol)

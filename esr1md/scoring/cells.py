@@ -41,8 +41,8 @@ class ReplicaObservation:
         Means over the frames (``summary.json``); binding is absent for apo.
     pose_confidence, pose_reason, pose_reference
         How sure the starting pose is, why, and the crystal ligand it was placed by.
-    pose_warhead
-        For a covalent ligand: how far its warhead was from Cys530 at the start.
+    pose_label
+        For a covalent ligand or a degrader: where its warhead or its ligase binder was at the start.
     """
 
     digest: str
@@ -54,7 +54,7 @@ class ReplicaObservation:
     pose_confidence: str = ""
     pose_reason: str = ""
     pose_reference: str = ""
-    pose_warhead: str = ""
+    pose_label: str = ""
 
     @property
     def cell(self) -> CellKey:
@@ -169,9 +169,9 @@ def difference_noise(
 
 
 def reader_notes(ligand: Ligand | None, replicas: Iterable[ReplicaObservation]) -> list[str]:
-    """What stands beside every number of a ligand: its labels, and where its warhead was when the replicas began."""
-    warheads = dict.fromkeys(replica.pose_warhead for replica in replicas if replica.pose_warhead)
-    return [*(labels(ligand) if ligand else ()), *warheads]
+    """What stands beside every number of a ligand: its labels, and those of the poses that the replicas began with."""
+    of_poses = dict.fromkeys(replica.pose_label for replica in replicas if replica.pose_label)
+    return [*(labels(ligand) if ligand else ()), *of_poses]
 
 
 def score_cells(

@@ -129,7 +129,7 @@ def collect(store: Store, plan: dict[str, Any]) -> tuple[list[ReplicaObservation
                     pose_confidence=pose.get("confidence", ""),
                     pose_reason=pose.get("reason", ""),
                     pose_reference=pose.get("reference", ""),
-                    pose_warhead=pose.get("warhead", ""),
+                    pose_label=pose.get("label", ""),
                 )
             )
             continue

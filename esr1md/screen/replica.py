@@ -261,7 +261,7 @@ def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progre
             "reason": pose.reason,
             "reference": pose.reference,
             "rank": pose.rank,
-            "warhead": pose.warhead,
+            "label": pose.label,
             "digest": pose.sdf.parent.name,
         }
         record["parameters"] = {"digest": parameters.sdf.parent.name, "warnings": list(parameters.warnings)}

@@ -113,16 +113,16 @@ def test_record_sdf_and_both_outputs_carry_the_label(tmp_path):
     assert record["labels"] == ["covalent warhead (acrylamide), no bond to the receptor modelled"]
     for pose, row in zip(poses, record["poses"], strict=True):
         distance = row["anchors_angstrom"]["warhead_C530"]
-        assert row["warhead"] == pose.warhead
-        assert pose.warhead.startswith(f"pre-reaction complex: C-beta {distance:.1f} A from Cys530 SG; no bond is")
-        assert ("not a reactive pose" in pose.warhead) == (distance > 4.0)
+        assert row["label"] == pose.label
+        assert pose.label.startswith(f"pre-reaction complex: C-beta {distance:.1f} A from Cys530 SG; no bond is")
+        assert ("not a reactive pose" in pose.label) == (distance > 4.0)
         written = Chem.MolFromMolFile(str(pose.sdf), removeHs=False)
         beta = written.GetConformer().GetPositions()[written.GetSubstructMatch(Chem.MolFromSmarts("[CH2]=C"))[0]]
         sulfur = pocket.read_receptor(model).named(530, "SG")
         assert np.linalg.norm(beta - sulfur) == pytest.approx(distance, abs=0.01)
         kept = next(iter(Chem.SDMolSupplier(str(pose.sdf))))
-        assert kept.GetProp("warhead") == pose.warhead and kept.GetProp("labels") == record["labels"][0]
-    assert Pose.from_folder(tmp_path / "probe").warhead == poses[0].warhead
+        assert kept.GetProp("label") == pose.label and kept.GetProp("labels") == record["labels"][0]
+    assert Pose.from_folder(tmp_path / "probe").label == poses[0].label
 
 
 def test_the_command_shows_labels_of_ligand_and_pose(tmp_path):
@@ -134,10 +134,10 @@ def test_the_command_shows_labels_of_ligand_and_pose(tmp_path):
     for ligand in ligands:
         outcome.poses[ligand.name] = [
             Pose(ligand.name, HelixState.ANTAGONIST, tmp_path / ligand.name / "pose_1.sdf", "low", "why", "3ERT_OHT",
-                 -90.0, 30.0, 0, {}, warhead=OUT_OF_REACH if ligand.name == "H3B-6545" else "")
+                 -90.0, 30.0, 0, {}, label=OUT_OF_REACH if ligand.name == "H3B-6545" else "")
         ]  # fmt: skip
     document = {row["name"]: row for row in request.as_document(ligands, place, outcome, tmp_path)["ligands"]}
-    assert document["H3B-6545"]["poses"][0]["warhead"] == OUT_OF_REACH
+    assert document["H3B-6545"]["poses"][0]["label"] == OUT_OF_REACH
     assert document["vepdegestrant"]["labels"] == ["ternary complex not modelled"]
     assert document["palazestrant"]["labels"] == ["low-confidence structure"]
     assert document["palazestrant"]["confidence"] == "low"

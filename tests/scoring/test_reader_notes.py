@@ -20,7 +20,7 @@ def ranked(warheads: tuple[str, str] = (NEAR, NEAR)) -> Ranking:
         ReplicaObservation(
             f"{variant}-{name}-{seed}", variant, name, "antagonist", seed,
             {"binding_kcal": -50.0 - number - seed, "helix12_angstrom": 12.0}, "high",
-            pose_warhead=warheads[seed - 1] if name == "H3B-6545" else "",
+            pose_label=warheads[seed - 1] if name == "H3B-6545" else "",
         )
         for number, name in enumerate(NAMES) for variant in ("WT", "Y537S") for seed in (1, 2)
     ]  # fmt: skip
