@@ -7,8 +7,8 @@ Each row is written when it is there, one JSON object a line, and a later call g
 tables of all rows come last. Every build has a process of its own, so that its peak memory is its own. Processor
 seconds are printed beside elapsed ones, because a machine with other work makes the latter longer.
 
-``--stability`` runs each model without a ligand under the ``quick`` protocol with 10 ps of production instead of 2.
-That protocol moves the pocket, the H11-H12 loop and helix 12 in a fixed shell, so the C-alpha RMSD of the whole core
+``--stability`` also runs each model without a ligand under the ``quick`` protocol, for 10 ps instead of 2. That
+protocol moves the pocket, the H11-H12 loop and helix 12 in a fixed shell, so the C-alpha RMSD of the whole core
 can hardly grow; the RMSD of those C-alpha atoms that move is reported beside it.
 """
 
@@ -46,24 +46,28 @@ Row = dict[str, object]
 def build(name: str, state: HelixState, folder: Path) -> Row:
     """Build one model and compare its Ramachandran outliers with those of the model it was made from."""
     variant = parse_variant(name)
+    started, used = time.perf_counter(), time.process_time()
     model = build_receptor(variant, state, folder)
+    seconds = {"seconds": round(time.perf_counter() - started, 1),
+               "processor_seconds": round(time.process_time() - used, 1)}  # fmt: skip
     outliers = {text.split()[0] for text in model.quality["details"]["ramachandran_outliers"]}
     before = assess(bundled_model(state))["details"]["ramachandran_outliers"]
     known = {int(text.split()[0][3:]) for text in before}
     new = sorted(label for label in outliers if int(label[3:]) not in known)
     at_site = [label for label in new for m in variant.mutations if abs(int(label[3:]) - m.position) <= 1]
-    return {"new_outliers": new, "new_outliers_at_site": at_site, "problems": model.quality["problems"]}
+    return {**seconds, "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "new_outliers": new, "new_outliers_at_site": at_site, "problems": model.quality["problems"]}  # fmt: skip
 
 
 def stability(name: str, state: HelixState, folder: Path) -> Row:
-    """C-alpha RMSD (angstrom) from the start over 10 ps of the quick protocol without a ligand."""
-    model = build_receptor(parse_variant(name), state, folder)
+    """As :func:`build`, and C-alpha RMSD (angstrom) from the start over 10 ps of the quick protocol."""
+    built = build(name, state, folder)
     quick = load_protocol("quick")
     produce = {**quick.production.model_dump(), "duration_ps": 10.0, "frame_ps": 0.5}
     protocol = Protocol.model_validate(
         {**quick.model_dump(), "stages": [*(s.model_dump() for s in quick.stages[:-1]), produce]}
     )
-    complex_ = build_complex(model.pdb, None, None, protocol)
+    complex_ = build_complex(folder / "receptor.pdb", None, None, protocol)
     atoms, mobile = select_region(complex_, protocol.region)
     moving = set(atoms[mobile].tolist())
     simulate(complex_, protocol, seed=1, platform=choose_platform("CPU", threads=1), folder=folder)
@@ -79,7 +83,7 @@ def stability(name: str, state: HelixState, folder: Path) -> Row:
         return round(float(np.sqrt((apart**2).sum(axis=2).mean(axis=1)).max()), 2)
 
     return {
-        "core_rmsd": rmsd(core), "mobile_rmsd": rmsd(mobile_alphas), "core_atoms": len(core),
+        **built, "core_rmsd": rmsd(core), "mobile_rmsd": rmsd(mobile_alphas), "core_atoms": len(core),
         "mobile_core_atoms": len(set(core) & moving), "mobile_atoms": len(mobile_alphas),
     }  # fmt: skip
 
@@ -89,17 +93,12 @@ def measured(work: Callable[[str, HelixState, Path], Row], name: str, state: Hel
     receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
 
     def child() -> None:
-        started, used = time.perf_counter(), time.process_time()
         with tempfile.TemporaryDirectory() as folder:
             try:
                 row = work(name, state, Path(folder))
             except Esr1mdError as error:
                 row = {"error": str(error)}
-        usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        sender.send({
-            "variant": name, "state": str(state), "seconds": round(time.perf_counter() - started, 1),
-            "processor_seconds": round(time.process_time() - used, 1), "peak_mib": round(usage), **row,
-        })  # fmt: skip
+        sender.send({"variant": name, "state": str(state), **row})
 
     process = multiprocessing.get_context("fork").Process(target=child)
     process.start()
@@ -138,15 +137,14 @@ def _cell(row: Row | None) -> str:
 
 
 def print_stability(rows: list[Row]) -> None:
-    print("| variant | state | core CA-RMSD (A) | CA-RMSD of what moves (A) | moving CA, of the core | seconds |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print("| variant | state | core CA-RMSD (A) | CA-RMSD of what moves (A) | moving CA, of the core |")
+    print("| --- | --- | --- | --- | --- |")
     for row in rows:
         if "error" in row:
-            print(f"| {row['variant']} | {row['state']} | failed: {row['error']} | | | |")
+            print(f"| {row['variant']} | {row['state']} | failed: {row['error']} | | |")
             continue
         print(f"| {row['variant']} | {row['state']} | {row['core_rmsd']:.2f} | {row['mobile_rmsd']:.2f} "
-              f"| {row['mobile_atoms']}, {row['mobile_core_atoms']} of {row['core_atoms']} "
-              f"| {row['processor_seconds']:.0f} |")  # fmt: skip
+              f"| {row['mobile_atoms']}, {row['mobile_core_atoms']} of {row['core_atoms']} |")  # fmt: skip
 
 
 def main() -> None:
@@ -166,7 +164,10 @@ def main() -> None:
             with options.out.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
-    (print_stability if options.stability else print_builds)(read_rows(options.out))
+    rows = read_rows(options.out)
+    print_builds(rows)
+    if options.stability:
+        print_stability(rows)
 
 
 if __name__ == "__main__":

@@ -89,11 +89,11 @@ def test_mutants_are_the_variant_sound_and_local(name, state, tmp_path):
         assert chain[str(mutation.position)][0].name == THREE_LETTER[mutation.mutant]
     wild_quality = build_receptor(WILD_TYPE, state, tmp_path / "wild").quality
     assert set(model.quality["details"]["clashes"]) <= set(wild_quality["details"]["clashes"])
-    # whatever is farther than 20 A from the mutations keeps its coordinates to the last digit
+    # whatever is farther than 25 A from the mutations keeps its coordinates to the last digit
     centres = [before[m.position, "CA"] for m in variant.mutations]
     moved = {key for key in before.keys() & after.keys() if np.any(before[key] != after[key])}
     assert moved
-    assert all(min(np.linalg.norm(before[key] - c) for c in centres) < 20 for key in moved)
+    assert all(min(np.linalg.norm(before[key] - c) for c in centres) < 25 for key in moved)
     # every template matches, so a System can be made
     pdb = app.PDBFile(str(model.pdb))
     assert pdb.topology.getPeriodicBoxVectors() is None
@@ -111,16 +111,17 @@ def test_a_mutant_is_built_the_same_twice(name, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("state", "partner", "ends"), [("agonist", 351, ("OD1", "OD2")), ("antagonist", 380, ("OE1", "OE2"))]
+    ("state", "partner", "ends", "limit"),
+    [("agonist", 351, ("OD1", "OD2"), 3.3), ("antagonist", 380, ("OE1", "OE2"), 5.0)],
 )
-def test_y537s_starts_beside_its_published_partner(state, partner, ends, tmp_path):
+def test_y537s_starts_beside_its_published_partner(state, partner, ends, limit, tmp_path):
     """S537 bonds D351 without antagonist (2B23) and E380 with one (Hosfield 2022).
 
-    The wild type's backbone leaves 4.3 and 4.4 A; closing the bond takes the shift of helix 12 that the
-    simulation has to show, so the model must put the hydroxyl on that side and no more.
+    In the agonist state helix 12 lies as in the crystals of Y537S, and the bond is there. In the antagonist state no
+    crystal of Y537S is bundled; the wild type's backbone leaves 4.4 A, which the simulation has to close.
     """
     after = atoms(build_receptor(parse_variant("Y537S"), HelixState(state), tmp_path).pdb)
-    assert min(np.linalg.norm(after[537, "OG"] - after[partner, name]) for name in ends) < 5.0
+    assert min(np.linalg.norm(after[537, "OG"] - after[partner, name]) for name in ends) < limit
 
 
 def test_record_survives_json_and_a_moved_folder(tmp_path):
@@ -192,8 +193,8 @@ def test_an_alternative_model_is_in_the_state_it_says(name, tmp_path):
 
 #: Variant, start, what must not be taken from, and the model whose H11-H12 loop and helix 12 the result has.
 FROM_CRYSTALS = [
-    ("Y537S", "agonist", (), "agonist-2P15"),
-    ("Y537S", "agonist", ("agonist-2P15",), "agonist-5WGD"),
+    ("Y537S", "agonist", (), "agonist-5WGD"),
+    ("Y537S", "agonist", ("agonist-5WGD",), "agonist-2P15"),
     ("WT", "agonist-5WGD", (), "agonist"),
 ]
 
