@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from rdkit import Chem
 
-from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_entries, catalogue_entry, catalogue_ligand
 from esr1md.ligand.labels import LOW_CONFIDENCE, NO_STRUCTURE, TERNARY, labels, labels_of
 from esr1md.ligand.states import ligand_from_smiles
@@ -97,40 +96,3 @@ def test_labels_come_from_the_structure_not_from_a_name():
     assert labels_of("Oc1ccccc1", "SERD/PROTAC", "user") == (TERNARY,)
     assert labels(ligand_from_smiles("mine", "C=CC(=O)Nc1ccc(O)cc1"))[0].startswith("covalent warhead (acrylamide)")
     assert labels(ligand_from_smiles("mine", "O=C1CCC(=O)N1")) == ()
-
-
-# ------------------------------------------------------------------------- elements that need a word
-
-
-@pytest.mark.parametrize(
-    ("smiles", "atom"),
-    [("OB(O)c1ccccc1", "atom 2 is B"), ("CC[Si](C)(C)CCO", "atom 3 is Si")],
-    ids=["boron", "silicon"],
-)
-def test_boron_and_silicon_are_refused_with_atom_and_reason(smiles, atom):
-    with pytest.raises(InputError) as refused:
-        ligand_from_smiles("mine", smiles)
-    assert f"{atom}, for which GAFF2 has no atom type" in str(refused.value) and "\n" not in str(refused.value)
-
-
-def test_borestrant_is_refused_for_its_boron():
-    with pytest.raises(InputError, match="borestrant.*GAFF2 has no atom type for boron"):
-        catalogue_ligand("borestrant")
-
-
-@pytest.mark.parametrize(
-    ("drawn", "simulated"),
-    [
-        ("COP(=O)(O)Oc1ccccc1", "COP(=O)([O-])Oc1ccccc1"),
-        ("CO[P@](=O)(O)Oc1ccccc1", "COP(=O)([O-])Oc1ccccc1"),
-        ("CS(=O)O", "CS(=O)[O-]"),
-    ],
-    ids=["phosphodiester", "drawn with a centre", "sulfinic acid"],
-)
-def test_an_acid_whose_oxygens_share_a_proton_is_no_stereocentre(drawn, simulated):
-    assert ligand_from_smiles("mine", drawn).smiles == Chem.CanonSmiles(simulated)
-
-
-def test_a_phosphonate_with_three_different_groups_is_a_stereocentre():
-    with pytest.raises(InputError, match=r"undefined stereochemistry at atom 3 \(P\)"):
-        ligand_from_smiles("mine", "COP(=O)(CC)Oc1ccccc1")
