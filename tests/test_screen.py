@@ -86,7 +86,12 @@ def test_everything_that_changes_a_number_changes_the_digest(tmp_path):
     base = {job.spec.digest for job in plan_of(tmp_path).jobs}
     assert len(base) == 12
     (tmp_path / "other").mkdir()
-    for changes in ({"pose": "{seed: 2}"}, {"pose": "{exclude: [estradiol]}"}, {"charges": "am1bcc"}, {"first_seed": "3"}):
+    for changes in (
+        {"pose": "{seed: 2}"},
+        {"pose": "{exclude: [estradiol]}"},
+        {"charges": "am1bcc"},
+        {"first_seed": "3"},
+    ):
         other = plan_of(tmp_path / "other", **changes)
         bound = {job.spec.digest for job in other.jobs if job.spec.cell.ligand}
         assert len(bound) == 8 and not bound & base, changes

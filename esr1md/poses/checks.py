@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,12 @@ def failed_checks(mol: Chem.Mol, receptor_pdb: Path) -> list[str]:
     The tests of its set for docking: sane chemistry, bond lengths and angles, flat rings and double bonds, internal
     energy, clashes within the ligand and with the receptor (Buttenschoen, Morris and Deane, Chem. Sci. 2024, 15, 3130).
     """
+    import rdkit
+    from pandas import isna
     from posebusters import PoseBusters
 
-    table = PoseBusters(config="dock").bust([mol], mol_cond=str(receptor_pdb))
-    return [str(name) for name, passed in table.iloc[0].items() if not bool(passed)]
+    if getattr(rdkit.log_handler.stream, "closed", False):  # PoseBusters flushes it, and fails if it is closed
+        rdkit.log_handler.stream = sys.stderr
+    tests = PoseBusters(config="dock").bust([mol], mol_cond=str(receptor_pdb)).iloc[0]
+    return [f"{name} (could not be tested)" if isna(passed) else str(name)
+            for name, passed in tests.items() if isna(passed) or not passed]  # fmt: skip

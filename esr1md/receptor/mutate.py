@@ -32,6 +32,7 @@ _TOGETHER = 1.2  # nm between C-alpha atoms: side chains this near can meet
 #: The H11-H12 loop and the first turn of helix 12, whose backbone differs between wild type and mutant crystals.
 FLEXIBLE = tuple(range(528, 541))
 _BEFORE, _AFTER = 4, 2  # residues of it that move with a mutation
+_APART = 3  # residues from the first to the last mutation at most, for all of it to be sampled
 _NOISE = np.repeat((10.0, 20.0, 30.0), 30)  # degrees by which its torsions are varied
 #: phi and psi also tried at and before the mutation: helix, its end, the inverse gamma turn, strand, polyproline, and
 #: the residue before a helix (Doig 1997, Protein Sci. 6:147).
@@ -102,7 +103,8 @@ def _substitute(model: Model, mutations: list[Mutation], library: dict[str, list
     sites = {mutation.position for mutation in mutations}
     title = " and ".join(map(str, mutations))
     # the ring of proline has no torsion to turn, so its conformers are those of the donor's prolines
-    puckers = _PROLINES if any(mutation.mutant == "P" for mutation in mutations) else 1
+    prolines = {mutation.position for mutation in mutations if mutation.mutant == "P"}
+    puckers = _PROLINES if prolines else 1
     changed = []
     for pucker in range(puckers):
         new = chain
@@ -117,8 +119,8 @@ def _substitute(model: Model, mutations: list[Mutation], library: dict[str, list
         return Model(topology, positions_of(new, topology), [])
 
     as_is = [model_of(new) for new in changed]
-    stretch = _stretch(chain, sites) if sites & set(FLEXIBLE) or puckers > 1 else []
-    others = [model_of(new) for new in _other_backbones(changed[0], sites, stretch)] if stretch else []
+    stretch = _stretch(chain, sites & set(FLEXIBLE) | prolines) or _stretch(chain, prolines)
+    others = [model_of(new) for new in _other_backbones(changed[0], sites & set(stretch), stretch)] if stretch else []
     neighbours = side_chains_near([model, *as_is, *others], sites) | side_chains_of(topology, set(stretch) - sites)
     system = build_system(topology)
     parameters = nonbonded_parameters(system)
@@ -146,7 +148,13 @@ def _substitute(model: Model, mutations: list[Mutation], library: dict[str, list
 
 
 def _stretch(chain: gemmi.Chain, sites: set[int]) -> list[int]:
-    """Numbers of the residues whose backbone moves with mutations; none near the ends of the chain."""
+    """Numbers of the residues whose backbone moves with mutations.
+
+    None near the ends of the chain, nor where mutations are so far apart that sampling what lies between takes
+    minutes and finds nothing.
+    """
+    if not sites or max(sites) - min(sites) > _APART:
+        return []
     residues = {residue.seqid.num: residue for residue in chain}
     numbers = list(range(min(sites) - _BEFORE, max(sites) + _AFTER + 1))
     around = range(numbers[0] - 2, numbers[-1] + 3)
