@@ -80,15 +80,15 @@ def _view(found: list[Assessment], failed: list[dict[str, str]]) -> Any:
             str(len(entry.estimated)),
             f"{worst.penalty:.0f}, {worst.kind} {worst.types}" if worst else "",
             Text(apart, style="yellow" if entry.rmse is not None and entry.rmse > AGREEMENT else ""),
-            f"{entry.worst_difference:+.3f} on {entry.worst_atom}"
-            if entry.worst_atom
-            else "no AM1-BCC charges shipped",
+            f"{entry.worst_difference:+.3f}, {entry.worst_atom}" if entry.worst_atom else "no AM1-BCC charges",
         )
     lines: list[Any] = [table]
     compared = [entry for entry in found if entry.rmse is not None]
     if len(compared) > 1:
         squares = sum(entry.rmse**2 * entry.atoms for entry in compared) / sum(entry.atoms for entry in compared)
         lines.append(Text(f"\nover all atoms of {len(compared)} ligands: {squares**0.5:.3f} e RMS"))
-    lines += [Text(f"{entry.name}: {said}", style="yellow") for entry in found for said in entry.warnings]
+    lines += [
+        Text(f"{entry.name}: {said}", style="yellow") for entry in found for said in (*entry.labels, *entry.warnings)
+    ]
     lines += [Text(f"{entry['name']}: {entry['cause']}", style="red") for entry in failed]
     return Group(*lines)

@@ -188,7 +188,7 @@ def _regenerate(folder: Path, out: Path, waiting: Any) -> list[dict[str, Any]]:
     waiting.update("computing the bundled models from their crystals ...")
     document = regenerate_models(folder, out)
     return [
-        {"name": name, "folder": str(out / "models"), "variant": "WT", "state": entry["state"],
+        {"name": name, "folder": str(out / "models"), "variant": entry["variant"], "state": entry["state"],
          "source": f"{entry['entry']} chain {entry['chain']}", "sha256": entry["sha256"],
          "quality": {key: value for key, value in entry["quality"].items() if key != "details"}, "seconds": None}
         for name, entry in document["models"].items()

@@ -10,6 +10,7 @@ import numpy as np
 from esr1md.ligand import am1bcc
 from esr1md.ligand.ambertools import EstimatedTerm
 from esr1md.ligand.charges import equal_on_equal_atoms
+from esr1md.ligand.labels import labels
 from esr1md.ligand.parameters import parametrise
 from esr1md.specs import Ligand
 
@@ -23,14 +24,14 @@ class Assessment:
 
     Attributes
     ----------
-    name, atoms
-        The ligand and how many atoms it has.
+    name, atoms, labels
+        The ligand, how many atoms it has, and what every reader must be told of it (:mod:`esr1md.ligand.labels`).
     estimated
         Bonded terms that GAFF2 lacks.
     rmse
         RMS difference (e) between NAGL and AM1-BCC charges; ``None`` without AM1-BCC charges.
     worst_atom, worst_difference
-        The atom on which they differ most, as ``C12 (in C=O)``-like words, and NAGL - AM1-BCC there (e).
+        The atom on which they differ most and what it is bonded to, and NAGL - AM1-BCC there (e).
     am1bcc_seconds
         Processor time that AM1-BCC took; ``None`` without.
     warnings
@@ -41,6 +42,7 @@ class Assessment:
 
     name: str
     atoms: int
+    labels: tuple[str, ...]
     estimated: tuple[EstimatedTerm, ...]
     rmse: float | None
     worst_atom: str
@@ -79,6 +81,7 @@ def assess_parameters(ligand: Ligand, folder: Path) -> Assessment:
     return Assessment(
         name=ligand.name,
         atoms=mol.GetNumAtoms(),
+        labels=labels(ligand),
         estimated=parameters.estimated,
         rmse=rmse,
         worst_atom=worst,

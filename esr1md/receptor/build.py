@@ -458,6 +458,7 @@ def _regenerated(
         raise StageError("receptor", f"{pdb.stem} model: {'; '.join(quality['problems'])}", where=str(pdb))
     return {
         "file": f"models/{pdb.name}",
+        "variant": start.variant,
         "state": str(start.state),
         "sha256": file_digest(pdb),
         "entry": start.entry,
