@@ -7,27 +7,22 @@ Rooms are imported inside the commands, so that ``esr1md --help`` answers at onc
 
 from __future__ import annotations
 
-import contextlib
 import json as json_module
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from esr1md import __version__
 from esr1md.commands.ligands import ligands_app
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
 from esr1md.commands.parameters import parameters as _parameters_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.receptors import receptors_app
 from esr1md.errors import Esr1mdError, InputError
 
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-FAILURES_LEFT = 3
 INTERRUPTED = 130
 
 _UsageError = typer.BadParameter.__base__  # of the click that typer uses, its own or the installed one
@@ -49,7 +44,6 @@ app.add_typer(ligands_app, name="ligands")
 StoreOption = Annotated[
     Path, typer.Option("--store", "-s", envvar="ESR1MD_STORE", help="Folder that results are kept in and resumed from.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 ScreenArgument = Annotated[str, typer.Argument(metavar="NAME|YAML", help="A bundled screen or the path of your own.")]
 DEFAULT_STORE = Path("runs")
 
@@ -106,7 +100,7 @@ def screen(
 
     path = named_file("screens", config).resolve()
     settings = load_screen(path)
-    with _document(json) as out:
+    with document_output(json) as out:
         from esr1md.commands.run_display import announce, load_flow, progress
         from esr1md.screen.plan import plan_screen
         from esr1md.store import Store
@@ -135,17 +129,17 @@ def status(
     from esr1md.screen.status import screen_names, screen_status
     from esr1md.store import Store
 
-    with _document(json) as out:
+    with document_output(json) as out:
         kept = Store(_existing_store(store))
         found = [screen_status(kept, each) for each in ([name] if name else screen_names(kept))]
         if json:
-            _write(out, [each.to_json() for each in found])
+            write_json(out, [each.to_json() for each in found])
             return
         from rich.console import Group
 
         from esr1md.commands.run_display import status_view
 
-        _print(Group(*map(status_view, found)) if found else f"no screen has run in store '{store}'")
+        show(Group(*map(status_view, found)) if found else f"no screen has run in store '{store}'")
 
 
 @app.command()
@@ -158,7 +152,7 @@ def rank(
     json: JsonOption = False,
 ) -> None:
     """The ranking of a screen that has run, wholly or in part, with intervals and verdicts."""
-    with _document(json) as out:
+    with document_output(json) as out:
         _show_ranking(_stored_ranking(store, name), store, json, out, details=details)
 
 
@@ -174,11 +168,11 @@ def report(
     """Write the report of a screen again: one HTML file that opens anywhere, offline."""
     from esr1md.report.page import write_report
 
-    with _document(json) as document:
+    with document_output(json) as document:
         ranking = _stored_ranking(store, name)
         path = write_report(ranking, store, out or store / "screens" / ranking.screen / "report.html")
         if json:
-            _write(document, {"screen": ranking.screen, "report": str(path.absolute())})
+            write_json(document, {"screen": ranking.screen, "report": str(path.absolute())})
         else:
             print(path)
 
@@ -212,16 +206,16 @@ def variants(
     from esr1md.receptor.sequence import parse_variant
     from esr1md.receptor.variants import variant_entries
 
-    with _document(json) as out:
+    with document_output(json) as out:
         known = {entry.name: asdict(entry) | {"buildable": entry.buildable} for entry in variant_entries()}
         wanted = [parse_variant(name).name for name in names] if names else list(known)
         rows = [known.get(name) or _uncatalogued_variant(name) for name in wanted]
         if json:
-            _write(out, rows)
+            write_json(out, rows)
         else:
             from esr1md.commands.terminal import variants_view
 
-            _print(variants_view(rows, details=bool(names)))
+            show(variants_view(rows, details=bool(names)))
 
 
 @app.command()
@@ -246,14 +240,14 @@ def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None
     from esr1md.commands.terminal import doctor_view, stderr_console
     from esr1md.doctor import diagnose
 
-    with _document(json) as out:
+    with document_output(json) as out:
         console = stderr_console()
         with console.status("looking at this machine ...") as waiting:
             found = diagnose(store, report=lambda done: waiting.update(f"looked at {done} ..."))
         if json:
-            _write(out, found)
+            write_json(out, found)
         else:
-            _print(doctor_view(found))
+            show(doctor_view(found))
     if found["status"] == "problem":
         raise typer.Exit(1)
 
@@ -265,15 +259,15 @@ def _list_configs(folder: str, load: Any, json: bool) -> None:
     from esr1md.catalogue import named_file, names
     from esr1md.commands.terminal import table_view
 
-    with _document(json) as out:
+    with document_output(json) as out:
         rows = []
         for name in names(folder):
             path = named_file(folder, name)
             rows.append({"name": name, "description": load(name).description, "file": str(path)})
         if json:
-            _write(out, rows)
+            write_json(out, rows)
         else:
-            _print(table_view("", rows, {"name": "name", "description": "what it is", "file": "file"}))
+            show(table_view("", rows, {"name": "name", "description": "what it is", "file": "file"}))
 
 
 def _uncatalogued_variant(name: str) -> dict[str, Any]:
@@ -320,62 +314,21 @@ def _show_plan(plan: Any, json: bool, out: TextIO) -> None:
         there = {job.spec.digest for job in plan.jobs if store.find("replicas", job.spec.digest)}
         document = plan.to_json()
         document["replicas"] = [row | {"done": row["digest"] in there} for row in document["replicas"]]
-        _write(out, document)
+        write_json(out, document)
     else:
-        _print(plan_view(plan, lambda digest: store.find("replicas", digest) is not None))
+        show(plan_view(plan, lambda digest: store.find("replicas", digest) is not None))
 
 
 def _show_ranking(ranking: Any, store: Path, json: bool, out: TextIO, *, details: bool = False) -> None:
     from esr1md.commands.terminal import ranking_view
 
     if json:
-        _write(out, ranking.model_dump(mode="json"))
+        write_json(out, ranking.model_dump(mode="json"))
         return
-    _print(ranking_view(ranking, details=details))
+    show(ranking_view(ranking, details=details))
     written = store / "screens" / ranking.screen / "report.html"
     if written.is_file():
         print(f"\nreport: {written}")
-
-
-def _print(view: RenderableType) -> None:
-    from esr1md.commands.terminal import stdout_console
-
-    console = stdout_console()
-    with console.capture() as text:  # rich itself would answer a closed pipe ('| head') with exit code 1
-        console.print(view)
-    sys.stdout.write(text.get())
-    sys.stdout.flush()
-
-
-def _write(out: TextIO, document: Any) -> None:
-    json_module.dump(document, out, indent=2, allow_nan=False, default=list)
-    out.write("\n")
-    out.flush()
-
-
-@contextlib.contextmanager
-def _document(json: bool) -> Iterator[TextIO]:
-    """Where results go. With ``json``, whatever else is printed meanwhile, by any library or child process, goes to
-    standard error. A reader that leaves early (``esr1md ligands | head``) is no error."""
-    try:
-        with _own_stdout() if json else contextlib.nullcontext(sys.stdout) as out:
-            yield out
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # so that the flush at exit does not fail again
-        raise typer.Exit from None
-
-
-@contextlib.contextmanager
-def _own_stdout() -> Iterator[TextIO]:
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr), os.fdopen(os.dup(kept), "w", encoding="utf-8") as out:
-            yield out
-    finally:
-        os.dup2(kept, 1)
-        os.close(kept)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -387,7 +340,7 @@ def main(arguments: list[str] | None = None) -> int:
         answer = app(args=arguments, prog_name="esr1md", standalone_mode=False)
         code = answer if isinstance(answer, int) else 0
         if code == INTERRUPTED:  # typer turns ^C into this exit code
-            _say("interrupted; finished replicas are kept, run the same command again to go on")
+            _say("interrupted; what is finished is kept, run the same command again to go on")
         return code
     except _ClickException as error:
         context = getattr(error, "ctx", None)

@@ -145,7 +145,7 @@ def test_a_platform_that_is_not_there_is_refused(run):
         (InputError("bad thing", where="a.yaml:3"), 2, "error: a.yaml:3: bad thing"),
         (StageError("pose", "does not fit"), 1, "error: pose: does not fit"),
         (ValueError("broken\nsecond line"), 1, "unexpected error: ValueError: broken (ESR1MD_TRACEBACK=1 shows where)"),
-        (KeyboardInterrupt(), 130, "interrupted; finished replicas are kept"),
+        (KeyboardInterrupt(), 130, "interrupted; what is finished is kept"),
         (SystemError(), 1, "unexpected error: SystemError: no message"),
     ],
     ids=lambda value: type(value).__name__,

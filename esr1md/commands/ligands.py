@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
+
 if TYPE_CHECKING:
     from esr1md.ligand.library import Progress
 
-FAILURES_LEFT = 3
 #: Seconds between two lines of progress where the output is no terminal.
 SAY_S = 20.0
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 
 
 class _ListByDefault(TyperGroup):
@@ -53,21 +52,20 @@ def list_ligands(
 
         esr1md ligands Faslodex "ICI 182,780"
     """
-    from esr1md.cli import _document, _print, _write
     from esr1md.ligand.catalogue import catalogue_entries, catalogue_entry
 
-    with _document(json) as out:
+    with document_output(json) as out:
         entries = [catalogue_entry(name) for name in names] if names else catalogue_entries()
         rows = [
             entry.model_dump(mode="json") | {"simulated": entry.simulated, "labels": list(entry.labels)}
             for entry in entries
         ]
         if json:
-            _write(out, rows)
+            write_json(out, rows)
         else:
             from esr1md.commands.terminal import ligands_view
 
-            _print(ligands_view(rows, details=bool(names)))
+            show(ligands_view(rows, details=bool(names)))
 
 
 @ligands_app.command()
@@ -122,9 +120,8 @@ def prepare(
 
     Exit codes: 0 every row is prepared, 3 some are not (failures.csv says why), 2 bad input.
     """
-    from esr1md.cli import _document, _print, _write
 
-    with _document(json) as document:
+    with document_output(json) as document:
         from esr1md.ligand.library import LibrarySettings, prepare_library
 
         settings = LibrarySettings(
@@ -139,9 +136,9 @@ def prepare(
                 smiles_column=smiles_column, name_column=name_column, report=report,
             )  # fmt: skip
         if json:
-            _write(document, summary)
+            write_json(document, summary)
         else:
-            _print(_summary_view(summary, out))
+            show(_summary_view(summary, out))
     if summary["failed"]:
         raise typer.Exit(FAILURES_LEFT)
 

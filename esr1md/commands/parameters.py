@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from esr1md.commands.ligands import FAILURES_LEFT, JsonOption, ligands_app
+from esr1md.commands.ligands import ligands_app
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
 from esr1md.errors import Esr1mdError
 
 if TYPE_CHECKING:
@@ -34,14 +35,13 @@ def parameters(
 
         esr1md ligands parameters elacestrant fulvestrant --json
     """
-    from esr1md.cli import _document, _print, _write
     from esr1md.commands.terminal import stderr_console
     from esr1md.ligand.assessment import assess_parameters
     from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
 
     found: list[Assessment] = []
     failed: list[dict[str, str]] = []
-    with _document(json) as document:
+    with document_output(json) as document:
         ligands = [catalogue_ligand(name) for name in names] if names else catalogue_ligands()
         with stderr_console().status("parametrising ...") as waiting:
             for number, ligand in enumerate(ligands):
@@ -52,9 +52,9 @@ def parameters(
                 except Esr1mdError as error:
                     failed.append({"name": ligand.name, "cause": str(error)})
         if json:
-            _write(document, {"ligands": [asdict(entry) for entry in found], "failed": failed})
+            write_json(document, {"ligands": [asdict(entry) for entry in found], "failed": failed})
         else:
-            _print(_view(found, failed))
+            show(_view(found, failed))
     if failed:
         raise typer.Exit(FAILURES_LEFT)
 

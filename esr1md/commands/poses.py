@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from esr1md.commands.ligands import FAILURES_LEFT, JsonOption, ligands_app
+from esr1md.commands.ligands import ligands_app
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
 from esr1md.errors import InputError
 from esr1md.specs import HelixState
 
@@ -54,9 +55,8 @@ def pose(
 
     Exit code 3 if the ligand fits nowhere, which is an answer too.
     """
-    from esr1md.cli import _document, _print, _write
 
-    with _document(json) as document:
+    with document_output(json) as document:
         from esr1md.commands.terminal import stderr_console
         from esr1md.poses import request as requests
 
@@ -91,9 +91,9 @@ def pose(
                 report=lambda said: waiting.update(said + " ..."),
             )
         if json:
-            _write(document, requests.as_document(ligands, place, outcome, out))
+            write_json(document, requests.as_document(ligands, place, outcome, out))
         else:
-            _print(_poses_view(ligands, outcome, place, out))
+            show(_poses_view(ligands, outcome, place, out))
     if outcome.failed:
         raise typer.Exit(FAILURES_LEFT)
 

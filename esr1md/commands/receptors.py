@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
 from esr1md.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,10 +19,7 @@ receptors_app = typer.Typer(
     help="Build receptor models and check structures: any ESR1 variant, any helix-12 state, any starting structure.",
 )
 
-FAILURES_LEFT = 3
 NOT_FIT = 1
-
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 
 
 @receptors_app.command()
@@ -84,7 +82,6 @@ def build(
 
     Entries are kept in the cache (ESR1MD_CACHE); ESR1MD_PDB_MIRROR names a folder that is looked in first.
     """
-    from esr1md.cli import _document, _print, _write
 
     if regenerate is not None:
         _alone(regenerate, variant, state, start, keep_mutations, accept_quality, ligand, assembly)
@@ -92,7 +89,7 @@ def build(
         raise InputError(f"unknown assembly '{assembly}'", expected="monomer or dimer")
     if accept_quality is not None and not accept_quality.strip():
         raise InputError("--accept-quality gives no reason", expected="why the model is good enough, in words")
-    with _document(json) as document:
+    with document_output(json) as document:
         from esr1md.commands.terminal import stderr_console
 
         console = stderr_console()
@@ -122,9 +119,9 @@ def build(
         if outcome is not None and len(failures) == 1 and not rows:
             raise next(iter(outcome.failed.values()))
         if json:
-            _write(document, {"out": str(out), "models": rows, "failures": failures})
+            write_json(document, {"out": str(out), "models": rows, "failures": failures})
         else:
-            _print(_models_view(rows))
+            show(_models_view(rows))
             if rows and outcome is not None:
                 print(f"\nquality reports: {out}/*/quality.html")
     if failures:
@@ -147,9 +144,8 @@ def check(
 
         esr1md receptors check 3ERT --page 3ert.html
     """
-    from esr1md.cli import _document, _print, _write
 
-    with _document(json) as document:
+    with document_output(json) as document:
         from esr1md.receptor.check import check_structure
         from esr1md.receptor.quality_page import write_check_page
         from esr1md.receptor.request import find_start
@@ -161,9 +157,9 @@ def check(
         if page is not None:
             write_check_page(found, measured, page)
         if json:
-            _write(document, found)
+            write_json(document, found)
         else:
-            _print(_check_view(found))
+            show(_check_view(found))
             if page is not None:
                 print(f"\npage: {page}")
     if found["quality"]["problems"]:

@@ -19,13 +19,20 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from esr1md.errors import InputError, StageError
 from esr1md.ligand.inputs import InputFile, open_input
-from esr1md.ligand.library_journal import check_same, export, keep, only_run, open_journal
+from esr1md.ligand.library_journal import (
+    LibrarySettings,
+    Progress,
+    check_same,
+    export,
+    keep,
+    only_run,
+    open_journal,
+)
 from esr1md.ligand.molecules import InputRow, molecule_of
 from esr1md.specs import Ligand, digest_of, file_digest, numeric_versions
 from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
@@ -40,60 +47,13 @@ class StoreProblem(InputError):
     """The store cannot be written to, or its disk is full: no fault of the row, so everything stops."""
 
 
-@dataclass(frozen=True)
-class LibrarySettings:
-    """How a library is prepared; a folder holds one library, prepared one way.
-
-    Attributes
-    ----------
-    charges
-        ``dominant`` (at pH 7.4, whatever was drawn) or ``as written``.
-    max_isomers
-        Stereoisomers of one compound at most.
-    conformers
-        Whether each ligand gets one 3D conformer with hydrogens in ``ligands.sdf``.
-    parameters
-        Store that each ligand's GAFF2 parameters and charges go into; empty: none are made.
-    """
-
-    charges: str = "dominant"
-    max_isomers: int = 16
-    conformers: bool = True
-    parameters: str = ""
-
-
-@dataclass
-class Progress:
-    """How far a library is."""
-
-    done: int = 0
-    failed: int = 0
-    ligands: int = 0
-    earlier: int = 0
-    total: int | None = None
-    fraction: float = 0.0
-    seconds: float = 0.0
-    _begun_at: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Rows per second of this run."""
-        return (self.done - self.earlier) / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated from the rows, or from the part of the file, that this run has got through."""
-        fraction = self.done / self.total if self.total else self.fraction
-        begun = self.earlier / self.total if self.total else self._begun_at
-        if fraction <= begun or self.done - self.earlier < 3:
-            return None
-        return self.seconds * (1.0 - fraction) / (fraction - begun)
+DEFAULTS = LibrarySettings()
 
 
 def prepare_library(
     source: str | Path,
     out: Path,
-    settings: LibrarySettings = LibrarySettings(),
+    settings: LibrarySettings = DEFAULTS,
     *,
     limit: int | None = None,
     workers: int = 1,

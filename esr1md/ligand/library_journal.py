@@ -11,16 +11,14 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from esr1md.errors import InputError
 from esr1md.ligand.molecules import table_cell
 from esr1md.specs import numeric_versions
-
-if TYPE_CHECKING:
-    from esr1md.ligand.library import LibrarySettings, Progress
 
 JOURNAL = "library.sqlite"
 _SCHEMA = """
@@ -35,6 +33,56 @@ create index if not exists by_key on ligands (inchikey);
 """
 _COLUMNS = ("id", "row", "name", "ligand", "stereoisomer", "smiles", "inchikey", "charge", "state", "share",
             "other_states", "compound_smiles", "removed", "same_as", "parameters", "notes", "warnings")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LibrarySettings:
+    """How a library is prepared; a folder holds one library, prepared one way.
+
+    Attributes
+    ----------
+    charges
+        ``dominant`` (at pH 7.4, whatever was drawn) or ``as written``.
+    max_isomers
+        Stereoisomers of one compound at most.
+    conformers
+        Whether each ligand gets one 3D conformer with hydrogens in ``ligands.sdf``.
+    parameters
+        Store that each ligand's GAFF2 parameters and charges go into; empty: none are made.
+    """
+
+    charges: str = "dominant"
+    max_isomers: int = 16
+    conformers: bool = True
+    parameters: str = ""
+
+
+@dataclass
+class Progress:
+    """How far a library is."""
+
+    done: int = 0
+    failed: int = 0
+    ligands: int = 0
+    earlier: int = 0
+    total: int | None = None
+    fraction: float = 0.0
+    seconds: float = 0.0
+    _begun_at: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Rows per second of this run."""
+        return (self.done - self.earlier) / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated from the rows, or from the part of the file, that this run has got through."""
+        fraction = self.done / self.total if self.total else self.fraction
+        begun = self.earlier / self.total if self.total else self._begun_at
+        if fraction <= begun or self.done - self.earlier < 3:
+            return None
+        return self.seconds * (1.0 - fraction) / (fraction - begun)
 
 
 def open_journal(out: Path) -> sqlite3.Connection:
