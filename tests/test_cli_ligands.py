@@ -83,3 +83,15 @@ def test_one_line_of_progress():
         "1,204 of 20,000 rows, 1,000 of them before, 12 failed, 4.0 rows/s, about 78 min left"
     )
     assert progress_line(Progress()) == "0 rows"
+
+
+def test_parameters_say_what_was_guessed_and_how_charges_compare(run):
+    code, out, _ = run("parameters", "estrone", "H3B-6545", "--json")
+    assert code == 0
+    estrone, covalent = json.loads(out)["ligands"]
+    assert 0 < estrone["rmse"] < 0.03 and estrone["atoms"] == 42 and estrone["am1bcc_seconds"] > 1
+    assert max(term["penalty"] or 0 for term in covalent["estimated"]) > 100
+    assert any("covalent" in label for label in covalent["labels"])
+    code, out, _ = run("parameters", "estrone")
+    assert code == 0 and "NAGL - AM1-BCC" in out and f"{estrone['rmse']:.3f}" in out
+    assert run("parameters", "estrne")[0] == 2
