@@ -300,26 +300,16 @@ def check_platforms(gpus: list[Gpu], probes: list[dict[str, Any]]) -> list[Findi
         if probe.ok:
             device = f" on {probe.device}" if probe.device else ""
             findings.append(Finding(name, "ok", f"{probe.reason}{device} (relative error {probe.force_error:.1e})"))
-        elif "not list" in probe.reason:
+        elif not probe.listed:
             needed = probe.name == "CUDA" and gpus or probe.name in ("CPU", "Reference")
             do = _install_cuda(gpus) if probe.name == "CUDA" and gpus else "reinstall openmm" if needed else ""
-            findings.append(
-                Finding(name, "problem" if needed else "absent", _why_unlisted(probe.name, probe.reason), do)
-            )
+            findings.append(Finding(name, "problem" if needed else "absent", probe.reason, do))
         else:
             do = f"it will not be chosen; do not ask for 'platform: {probe.name}'"
             if probe.name == "CUDA" and gpus:
                 do = f"update the driver, or {_install_cuda(gpus)}"
             findings.append(Finding(name, "problem" if probe.name in ("CUDA", "CPU") else "warn", probe.reason, do))
     return findings
-
-
-def _why_unlisted(name: str, reason: str) -> str:
-    """Of OpenMM's plugin failures, the one that is this platform's own."""
-    for failure in reason.split("; "):
-        if f"libOpenMM{name}.so" in failure:
-            return f"OpenMM cannot load it: {failure.partition('.so: ')[2] or failure}"
-    return "not part of this installation of OpenMM"
 
 
 def _install_cuda(gpus: list[Gpu]) -> str:

@@ -6,9 +6,11 @@ import stat
 from importlib import metadata
 from pathlib import Path
 
+import openmm
 import pytest
 
 from esr1md import doctor
+from esr1md.dynamics import platforms
 from esr1md.dynamics.platforms import Probe
 
 
@@ -100,7 +102,10 @@ def test_a_broken_driver_is_a_problem(program):
 
 @pytest.mark.parametrize(("cuda", "extra"), [("12.8", "cuda12"), ("13.0", "cuda13"), ("", "cuda12")])
 def test_a_gpu_without_its_platform_says_what_to_install(cuda, extra, monkeypatch):
-    probes = [Probe("CUDA", False, "OpenMM does not list it on this machine"), Probe("CPU", True, "agrees", 1e-6, 0.1)]
+    probes = [
+        Probe("CUDA", False, "not part of this installation", listed=False),
+        Probe("CPU", True, "agrees", 1e-6, 0.1),
+    ]
     monkeypatch.setattr("esr1md.dynamics.platforms.probe_platforms", lambda: probes)
     kept: list[dict] = []
     cuda_finding, cpu = doctor.check_platforms([doctor.Gpu("H200", "1", "1", cuda)], kept)
@@ -116,14 +121,23 @@ def test_a_platform_with_wrong_forces_is_reported(monkeypatch):
 
 
 def test_a_library_that_a_platform_lacks_is_named(monkeypatch):
-    reason = (
-        "OpenMM does not list it on this machine: "
-        "Error loading library /x/libOpenMMCUDA.so: libcuda.so.1: no such file; "
-        "Error loading library /x/libOpenMMOpenCL.so: libOpenCL.so.1: no such file"
+    """Only its own: what other plugins lack says nothing of this platform."""
+    failures = (
+        "Error loading library /x/libOpenMMCUDA.so: libcuda.so.1: no such file",
+        "Error loading library /x/libOpenMMOpenCL.so: libOpenCL.so.1: no such file",
     )
-    monkeypatch.setattr("esr1md.dynamics.platforms.probe_platforms", lambda: [Probe("OpenCL", False, reason)])
-    finding = only(doctor.check_platforms([], []))
-    assert finding.status == "absent" and finding.found == "OpenMM cannot load it: libOpenCL.so.1: no such file"
+    monkeypatch.setattr(openmm.Platform, "getPluginLoadFailures", lambda: failures)
+    monkeypatch.setattr(platforms, "available", lambda: ["CPU", "Reference"])
+    platforms.probe.cache_clear()
+    probes = [platforms.probe(name) for name in ("OpenCL", "HIP")]
+    platforms.probe.cache_clear()
+    assert [probe.reason for probe in probes] == [
+        "OpenMM cannot load it: libOpenCL.so.1: no such file",
+        "not part of this installation of OpenMM",
+    ]
+    monkeypatch.setattr("esr1md.dynamics.platforms.probe_platforms", lambda: probes)
+    opencl, hip = doctor.check_platforms([], [])
+    assert (opencl.status, opencl.found, hip.status) == ("absent", probes[0].reason, "absent")
 
 
 def test_a_store_that_cannot_be_written_is_a_problem(tmp_path):

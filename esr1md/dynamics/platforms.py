@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 
@@ -40,7 +41,10 @@ class PlatformChoice:
 
 @dataclass(frozen=True)
 class Probe:
-    """Outcome of trying one platform: ``force_error`` is relative to Reference, ``seconds`` per evaluation."""
+    """Outcome of trying one platform: ``force_error`` is relative to Reference, ``seconds`` per evaluation.
+
+    A platform that OpenMM does not list was not tried: it is not installed, or its own libraries are missing.
+    """
 
     name: str
     ok: bool
@@ -48,6 +52,7 @@ class Probe:
     force_error: float | None = None
     seconds: float | None = None
     device: str = ""
+    listed: bool = True
 
 
 def available() -> list[str]:
@@ -56,12 +61,19 @@ def available() -> list[str]:
     return [name for name in PREFERENCE if name in listed]
 
 
+def _why_unlisted(name: str, failures: Sequence[str]) -> str:
+    """Of OpenMM's plugin failures, the one that is this platform's own."""
+    for failure in failures:
+        if f"libOpenMM{name}.so" in failure:
+            return f"OpenMM cannot load it: {failure.partition('.so: ')[2] or failure}"
+    return "not part of this installation of OpenMM"
+
+
 @cache
 def probe(name: str) -> Probe:
     """Try one platform in a subprocess on a solvated test system; never raises and never takes us down."""
     if name not in available():
-        failures = "; ".join(openmm.Platform.getPluginLoadFailures())
-        return Probe(name, False, f"OpenMM does not list it on this machine{': ' + failures if failures else ''}")
+        return Probe(name, False, _why_unlisted(name, openmm.Platform.getPluginLoadFailures()), listed=False)
     environment = {**os.environ, "OPENMM_CPU_THREADS": "1"}
     command = [sys.executable, "-m", "esr1md.dynamics.platforms", name]
     try:
