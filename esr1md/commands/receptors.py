@@ -179,7 +179,7 @@ def _alone(folder: Path, *others: Any) -> None:
 
 
 def _regenerate(folder: Path, out: Path, waiting: Any) -> list[dict[str, Any]]:
-    from esr1md.receptor.build import regenerate_models
+    from esr1md.receptor.regenerate import regenerate_models
 
     waiting.update("computing the bundled models from their crystals ...")
     document = regenerate_models(folder, out)

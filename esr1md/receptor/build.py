@@ -1,25 +1,18 @@
-"""Build the receptor of a variant in a helix-12 state, from a bundled model or a user's structure.
-
-``python -m esr1md.receptor.build --from PDB_FOLDER --out DIR`` regenerates the bundled models.
-"""
+"""Build the receptor of a variant in a helix-12 state, from a bundled model or a user's structure."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import gemmi
-import numpy as np
-import yaml
 
-from esr1md.catalogue import data_path
-from esr1md.errors import Esr1mdError, InputError, StageError
+from esr1md.errors import InputError, StageError
+from esr1md.receptor.bundled import BUNDLED, DONORS, bundled_chain, bundled_name, of_state
 from esr1md.receptor.crystal_loop import take_from_crystal
 from esr1md.receptor.deletion import MARGIN
 from esr1md.receptor.frame import (
@@ -34,81 +27,16 @@ from esr1md.receptor.frame import (
 )
 from esr1md.receptor.mutate import mutate
 from esr1md.receptor.prepare import MODEL_FIRST, MODEL_LAST, PH, Model, load_model, prepare_chain
-from esr1md.receptor.quality import LIMITS, assess
+from esr1md.receptor.quality import assess
 from esr1md.receptor.sequence import ONE_LETTER, parse_variant, residue_of
 from esr1md.receptor.source import SourceChain, moved, read_source
 from esr1md.receptor.surroundings import (
     bundled_surroundings,
-    chain_surroundings,
     file_surroundings,
-    place_water,
     record_surroundings,
     reprotonated,
 )
-from esr1md.specs import WILD_TYPE, HelixState, Mutation, Variant, file_digest
-
-
-@dataclass(frozen=True)
-class Bundled:
-    """The crystal structure behind a bundled model.
-
-    Attributes
-    ----------
-    state
-        Where its helix 12 is.
-    file, entry, chain
-        File it is made from, PDB id and chain.
-    resolution
-        Angstrom; ``None`` where the file does not tell.
-    reason
-        Why it was chosen.
-    variant
-        Mutations of the crystal that the model keeps; all others are reverted.
-    """
-
-    state: HelixState
-    file: str
-    entry: str
-    chain: str
-    resolution: float | None
-    reason: str
-    variant: str = WILD_TYPE.name
-
-
-#: Bundled models by name: the one of each state under the state's name, alternatives under STATE-ENTRY.
-BUNDLED = {
-    "antagonist": Bundled(
-        HelixState.ANTAGONIST, "3ERT.pdb", "3ERT", "A", 1.9,
-        "wild type with 4-hydroxytamoxifen; every residue of 306-551 has a backbone",
-    ),
-    "agonist": Bundled(
-        HelixState.AGONIST, "1QKU.pdb", "1QKU", "A", 3.2,
-        "wild type with estradiol and the only agonist entry at hand without a gap; 5WGD (1.8 A) has serine "
-        "at 537, which shifts helix 12 by 1.3 A, and lacks 461-472",
-    ),
-    "displaced": Bundled(
-        HelixState.DISPLACED, "litpcba/6B0F_ant_protein.pdb", "6B0F", "A", None,
-        "the only structure at hand whose helix 12 is seen in neither place (with the degrader LSZ102); 5T92, its "
-        "like, shows no helix 12 at all, so that all of 526-550 would be a guess",
-    ),
-    "antagonist-1XPC": Bundled(
-        HelixState.ANTAGONIST, "1XPC.pdb", "1XPC", "A", 1.6,
-        "wild type with a benzoxathiin SERM, the sharpest antagonist entry at hand; complete from 307 to 551",
-    ),
-    "agonist-5WGD": Bundled(
-        HelixState.AGONIST, "5WGD.cif", "5WGD", "A", 1.8,
-        "Y537S with estradiol, the sharpest agonist entry at hand; its helix 12 lies 1.3 A from 1QKU's, and 461-472 "
-        "are modelled", variant="Y537S",
-    ),
-    "agonist-2P15": Bundled(
-        HelixState.AGONIST, "litpcba/2P15_ago_protein.pdb", "2P15", "A", None,
-        "Y537S with a 17-alpha-styryl estradiol, the most complete Y537S entry at hand (332-334 are modelled)",
-        variant="Y537S",
-    ),
-}  # fmt: skip
-
-#: Models made of crystals that show every residue, from which others take what theirs do not show.
-DONORS = (str(HelixState.AGONIST), str(HelixState.ANTAGONIST))
+from esr1md.specs import HelixState, Mutation, Variant, file_digest
 
 
 @dataclass(frozen=True)
@@ -233,8 +161,8 @@ def build_receptor(
         described = f"bundled {name} model ({start.entry} chain {start.chain})"
         text, steps = bundled_model(name).read_text(encoding="utf-8"), [f"start from the {described}"]
         if variant != parse_variant(start.variant):
-            model = take_from_crystal(load_model(text, steps), variant, _of_state(state, without))
-            model = _with_sequence(model, variant, _bundled_chain(name))
+            model = take_from_crystal(load_model(text, steps), variant, of_state(state, without))
+            model = with_sequence(model, variant, bundled_chain(name))
             text, steps = model.pdb_text(), model.steps
     else:
         described = f"file {source.name}"
@@ -246,7 +174,7 @@ def build_receptor(
     folder.mkdir(parents=True, exist_ok=True)
     pdb = folder / "receptor.pdb"
     pdb.write_text(text, encoding="utf-8")
-    quality = _assessed(pdb, state)
+    quality = assessed(pdb, state)
     (folder / "quality.json").write_text(json.dumps(quality, indent=2) + "\n", encoding="utf-8")
     _check_sequence(pdb, variant)
     if quality["problems"] and accept_quality:
@@ -265,7 +193,7 @@ def build_receptor(
     return ReceptorModel(variant, HelixState(state), pdb, described, digest, quality, steps, protonation, water)
 
 
-def _assessed(pdb: Path, state: HelixState) -> dict[str, Any]:
+def assessed(pdb: Path, state: HelixState) -> dict[str, Any]:
     """:func:`assess`, with a helix 12 that is not where its label says as a problem."""
     quality = assess(pdb)
     found = quality["helix12"]["state"] if quality["helix12"] else "unknown"
@@ -301,23 +229,7 @@ def check_buildable(variant: Variant) -> None:
             )  # fmt: skip
 
 
-def bundled_name(state: HelixState, source: Path | None) -> str:
-    """Which bundled model a build starts from; empty for a user's file."""
-    if source is None:
-        return str(state)
-    return next((name for name in BUNDLED if source == bundled_model(name)), "")
-
-
-def _bundled_chain(name: str) -> gemmi.Chain:
-    return gemmi.read_structure(str(bundled_model(name)))[0][0].clone()
-
-
-def _of_state(state: HelixState, without: Collection[str]) -> dict[str, gemmi.Chain]:
-    names = (name for name, model in BUNDLED.items() if model.state == state and name not in without)
-    return {name: _bundled_chain(name) for name in names}
-
-
-def _with_sequence(model: Model, variant: Variant, library: gemmi.Chain) -> Model:
+def with_sequence(model: Model, variant: Variant, library: gemmi.Chain) -> Model:
     """The model with every residue that is not the variant's changed to it."""
     changes = [
         Mutation(number, letter, wanted)
@@ -339,15 +251,15 @@ def _build_from_file(variant: Variant, state: HelixState, path: Path, without: C
     placed = moved(source, rotation, translation)
     step = f"superposed on the antagonist model's core ({rmsd:.2f} A)"
     placed = dataclasses.replace(placed, steps=(*placed.steps, step))
-    donors = {name: _bundled_chain(name) for name in DONORS}
+    donors = {name: bundled_chain(name) for name in DONORS}
     try:
         model = prepare_chain(placed, donors)
         present = {int(r.id) for r in model.topology.residues()}
         absent = [str(m) for m in variant.mutations if m.position not in present]
         if absent:
             raise StageError("receptor", f"the structure does not reach {', '.join(absent)}")
-        return _with_sequence(
-            take_from_crystal(model, variant, _of_state(state, without)), variant, donors[HelixState.AGONIST]
+        return with_sequence(
+            take_from_crystal(model, variant, of_state(state, without)), variant, donors[HelixState.AGONIST]
         )
     except StageError as error:
         raise InputError(
@@ -384,123 +296,3 @@ def _check_sequence(pdb: Path, variant: Variant) -> None:
     for number in range(min(present), max(present) + 1):
         if (number not in present) != (residue_of(variant, number) == ""):
             raise StageError("receptor", f"residue {number} should be there or is too much", where=str(pdb))
-
-
-def regenerate_models(pdb_folder: Path, out: Path, names: Collection[str] = tuple(BUNDLED)) -> dict[str, Any]:
-    """Compute bundled models again from the crystal structures and write them with their provenance.
-
-    What a crystal does not show comes from the bundled models as they are, not as they are computed now: processors
-    differ in the last digits, and 0.001 angstrom there can choose another loop. After a change to how models are
-    made, run it again until nothing changes. Side chains and backbone that no crystal shows may still settle
-    elsewhere on another processor; what the crystal shows comes out the same within 0.3 angstrom.
-
-    Parameters
-    ----------
-    pdb_folder
-        Folder with the entries of :data:`BUNDLED` as the wwPDB distributes them, and LIT-PCBA's copy of 6B0F.
-    out
-        Receives ``models/NAME.pdb`` for every model and ``receptors.yaml``.
-    names
-        Which models to compute; the others are copied from the bundled ones.
-
-    Returns
-    -------
-    dict
-        The content of ``receptors.yaml``.
-
-    Raises
-    ------
-    InputError, StageError
-        If a structure is missing or its model does not pass.
-    """
-    frame = alpha_carbons(read_source(pdb_folder / "3ERT.pdb", "A").chain)
-    bundled = yaml.safe_load((data_path("structures") / "receptors.yaml").read_text(encoding="utf-8"))["models"]
-    (out / "models").mkdir(parents=True, exist_ok=True)
-    entries: dict[str, Any] = {}
-    donors: dict[str, gemmi.Chain] = {}
-    for name, start in BUNDLED.items():
-        pdb = out / "models" / f"{name}.pdb"
-        if name in names:
-            entries[name] = _regenerated(start, pdb_folder, frame, donors, pdb)
-        else:
-            pdb.write_bytes(bundled_model(name).read_bytes())
-            entries[name] = {**bundled[name], "state": str(start.state), "quality": _assessed(pdb, start.state)}
-        if name in DONORS:
-            donors[name] = _bundled_chain(name)
-    document = {
-        "about": "Models of the ER-alpha ligand-binding domain prepared from wwPDB entries (CC0 1.0).",
-        "made_by": "python -m esr1md.receptor.build --from PDB_FOLDER --out structures",
-        "residues": f"{MODEL_FIRST}-{MODEL_LAST} (UniProt P03372), ACE and NME caps",
-        "force_field": "amber14SB names and hydrogens",
-        "ph": PH,
-        "quality_limits": LIMITS,
-        "models": entries,
-    }
-    text = yaml.safe_dump(document, sort_keys=False, width=110, allow_unicode=True)
-    (out / "receptors.yaml").write_text(text, encoding="utf-8")
-    return document
-
-
-def _regenerated(
-    start: Bundled, pdb_folder: Path, frame: dict[int, np.ndarray], donors: dict[str, gemmi.Chain], pdb: Path
-) -> dict[str, Any]:
-    """Compute one bundled model, write it to ``pdb`` and return its entry of ``receptors.yaml``."""
-    source = read_source(pdb_folder / start.file, start.chain)
-    rotation, translation, _ = superpose_core(alpha_carbons(source.chain), frame)
-    source = moved(source, rotation, translation)
-    model = prepare_chain(source, donors, whole=bool(donors))
-    model = _with_sequence(model, parse_variant(start.variant), _bundled_chain(HelixState.AGONIST))
-    model, rmsd = _settled(model, frame)
-    pdb.write_text(model.pdb_text(), encoding="utf-8")
-    water, _ = place_water(gemmi.read_structure(str(pdb))[0][0], chain_surroundings(source, start.entry))
-    quality = _assessed(pdb, start.state)
-    if quality["problems"]:
-        raise StageError("receptor", f"{pdb.stem} model: {'; '.join(quality['problems'])}", where=str(pdb))
-    return {
-        "file": f"models/{pdb.name}",
-        "variant": start.variant,
-        "state": str(start.state),
-        "sha256": file_digest(pdb),
-        "entry": start.entry,
-        "chain": start.chain,
-        "resolution_angstrom": start.resolution,
-        "chosen_because": start.reason,
-        "source_file": start.file,
-        "source_sha256": file_digest(pdb_folder / start.file),
-        "conserved_water_angstrom": list(water) if water and source.conserved_water else None,
-        "core_rmsd_to_frame_angstrom": round(rmsd, 2),
-        "steps": [*model.steps, f"core superposed on 3ERT chain A ({rmsd:.2f} A)"],
-        "quality": quality,
-    }
-
-
-def _settled(model: Model, frame: dict[int, np.ndarray]) -> tuple[Model, float]:
-    """The model superposed on the frame after relaxation, and the RMSD of its core (angstrom)."""
-    alphas = {
-        int(atom.residue.id): 10 * model.positions[atom.index] for atom in model.topology.atoms() if atom.name == "CA"
-    }
-    rotation, translation, rmsd = superpose_core(alphas, frame)
-    positions = model.positions @ rotation.T + translation / 10
-    return Model(model.topology, positions, model.steps), rmsd
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Command line of model regeneration."""
-    parser = argparse.ArgumentParser(prog="python -m esr1md.receptor.build", description=__doc__)
-    parser.add_argument("--from", dest="pdb_folder", type=Path, required=True, help="folder with PDB entries")
-    parser.add_argument("--out", type=Path, required=True, help="folder for receptors.yaml and models/")
-    parser.add_argument("--model", dest="names", action="append", choices=list(BUNDLED),
-                        help="compute only this model (may be repeated), copy the others")  # fmt: skip
-    options = parser.parse_args(arguments)
-    try:
-        document = regenerate_models(options.pdb_folder, options.out, options.names or tuple(BUNDLED))
-    except Esr1mdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    for name, entry in document["models"].items():
-        print(f"{name}: {entry['file']} from {entry['entry']} chain {entry['chain']}, {entry['sha256']}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

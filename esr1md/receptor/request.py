@@ -18,7 +18,8 @@ from esr1md import __version__
 from esr1md.catalogue import did_you_mean
 from esr1md.errors import Esr1mdError, InputError
 from esr1md.receptor.assembly import build_dimer, find_dimer
-from esr1md.receptor.build import BUNDLED, ReceptorModel, build_receptor, check_buildable
+from esr1md.receptor.build import ReceptorModel, build_receptor, check_buildable
+from esr1md.receptor.bundled import BUNDLED
 from esr1md.receptor.fetch import entry_name, find_entry
 from esr1md.receptor.frame import alpha_carbons, bundled_model, helix12_state
 from esr1md.receptor.prepare import MODEL_FIRST, MODEL_LAST, PH

@@ -26,7 +26,8 @@ import numpy as np
 from openmm import app
 from pdbfixer import PDBFixer
 
-from esr1md.receptor.build import BUNDLED, build_receptor
+from esr1md.receptor.build import build_receptor
+from esr1md.receptor.bundled import BUNDLED
 from esr1md.receptor.frame import (
     alpha_carbons,
     bundled_model,

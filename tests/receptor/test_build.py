@@ -12,18 +12,12 @@ import pytest
 import yaml
 from openmm import app
 
+from esr1md import cli
 from esr1md.analysis import helix12
 from esr1md.catalogue import data_path
 from esr1md.errors import InputError, StageError
-from esr1md.receptor.build import (
-    BUNDLED,
-    ReceptorModel,
-    build_receptor,
-    check_buildable,
-    main,
-    regenerate_models,
-    source_digest,
-)
+from esr1md.receptor.build import ReceptorModel, build_receptor, check_buildable, source_digest
+from esr1md.receptor.bundled import BUNDLED
 from esr1md.receptor.frame import (
     CORE,
     HELIX12,
@@ -33,6 +27,7 @@ from esr1md.receptor.frame import (
     helix12_state,
     model_alpha_carbons,
 )
+from esr1md.receptor.regenerate import regenerate_models
 from esr1md.receptor.relax import FORCE_FIELD
 from esr1md.receptor.sequence import THREE_LETTER, parse_variant, wild_type_residue
 from esr1md.receptor.variants import variant_entries
@@ -314,5 +309,5 @@ def test_models_regenerate_from_the_crystals(shared_data, tmp_path):
 
 
 def test_regeneration_says_which_entry_is_missing(tmp_path, capsys):
-    assert main(["--from", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert cli.main(["receptors", "build", "--regenerate", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "3ERT.pdb: no such structure file" in capsys.readouterr().err
