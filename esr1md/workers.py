@@ -164,6 +164,33 @@ class _Worker:
             self._log.unlink()
 
 
+def end_with_children(process: subprocess.Popen) -> None:
+    """Kill a program and the programs that it has started in turn."""
+    parents, doomed = _parents(), [process.pid]
+    for pid in doomed:
+        doomed += [child for child, parent in parents.items() if parent == pid]
+    for pid in doomed:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.wait()
+
+
+def _parents() -> dict[int, int]:
+    """Parent of each process of this machine."""
+    if Path("/proc/self/stat").exists():
+        found = {}
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                found[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+            except OSError:  # it has ended
+                continue
+        return found
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    return {int(pid): int(parent) for pid, parent in map(str.split, listed.splitlines())}
+
+
 def _ending(process: subprocess.Popen) -> str:
     code = process.wait()
     if code < 0:

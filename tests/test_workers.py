@@ -97,29 +97,49 @@ def test_what_a_library_prints_goes_to_the_log(pool, tmp_path, capfd):
     assert "chatter" in "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
 
 
-@pytest.mark.parametrize("library", ["CDLL", "PyDLL"])
-def test_workers_end_with_a_killed_parent(tmp_path, library):
-    """``kill -9`` of the run must not leave simulations computing for nobody.
+SLEEP = "import ctypes; ctypes.{}(None).sleep(600)"
+#: What a worker is doing: native code without and with the interpreter lock, as docking; a program of its own.
+BUSY = {
+    "native code": SLEEP.format("CDLL"),
+    "native code that keeps the lock": SLEEP.format("PyDLL"),
+    "a program": "import subprocess; subprocess.run(['sleep', '600'])",
+}
 
-    ``PyDLL`` keeps the interpreter lock during the call, as docking does: no thread of the worker can run then.
-    """
+
+@pytest.mark.parametrize("busy", BUSY)
+def test_workers_end_with_a_killed_parent(tmp_path, busy):
+    """``kill -9`` of the run must not leave simulations computing for nobody."""
     code = (
         "import os, sys\n"
         "from esr1md.workers import WorkerPool\n"
         "pool = WorkerPool(1, log_folder=sys.argv[1])\n"
         "print(pool.call(os.getpid), flush=True)\n"
-        "pool.call(exec, f'import ctypes; ctypes.{sys.argv[2]}(None).sleep(600)')\n"
+        "pool.call(exec, sys.argv[2])\n"
     )
     root = Path(__file__).resolve().parents[1]
-    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), library], cwd=root, stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), BUSY[busy]], cwd=root, stdout=subprocess.PIPE)
     worker = int(parent.stdout.readline())
     time.sleep(0.5)
+    group = _members(worker)
+    assert len(group) == (3 if busy == "a program" else 2), "the worker, who watches for it, what it started"
     parent.kill()
     parent.wait()
     limit = time.monotonic() + 20
-    while _running(worker):
+    while any(map(_running, group)):
         assert time.monotonic() < limit, "the worker outlived its parent"
         time.sleep(0.1)
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a process group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.getpgid(int(path.name)) == group:
+                found.append(int(path.name))
+        except ProcessLookupError:  # it has ended
+            continue
+    return found
 
 
 def _running(pid: int) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from esr1md.errors import StageError
+from esr1md.workers import end_with_children
 
 #: Time limits (s). Both programs take about 0.1 s on a drug-sized molecule; a hang is a fault.
 ANTECHAMBER_LIMIT = 120.0
@@ -215,7 +215,7 @@ def run_program(name: str, arguments: list[str], folder: Path, output: str, limi
     log = folder / f"{name}.log"
     try:
         with open(log, "wb") as handle:
-            # a session of its own, so that the programs it starts in turn can be ended with it
+            # in this process's group: whoever ends a worker ends what it has started
             process = subprocess.Popen(
                 [str(home / "bin" / "wrapped_progs" / name), *arguments],
                 cwd=folder,
@@ -223,15 +223,13 @@ def run_program(name: str, arguments: list[str], folder: Path, output: str, limi
                 stdin=subprocess.DEVNULL,
                 stdout=handle,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
     except OSError as error:
         raise StageError("parameters", f"{name} cannot run ({error.strerror or error})", where=str(home)) from None
     try:
         exit_code = process.wait(limit)
     except BaseException as error:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end_with_children(process)
         if isinstance(error, subprocess.TimeoutExpired):
             raise StageError("parameters", f"{name} did not finish within {limit:.1f} s", where=str(log)) from None
         raise

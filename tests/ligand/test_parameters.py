@@ -187,6 +187,17 @@ def test_a_failing_program_is_a_stage_failure(script, said, tmp_path, monkeypatc
     assert not (tmp_path / "out" / "record.json").exists()
 
 
+def test_a_program_that_takes_too_long_ends_with_what_it_started(tmp_path, monkeypatch):
+    """antechamber runs sqm, which would go on for hours."""
+    home = _fake_programs(tmp_path, f"sleep 60 &\necho $! > {tmp_path}/started\nwait\n")
+    monkeypatch.setattr(ambertools, "amber_home", lambda: home)
+    with pytest.raises(StageError, match="did not finish within 1.0 s"):
+        ambertools.run_program("antechamber", [], tmp_path, "never", 1.0)
+    sleeping = int((tmp_path / "started").read_text())
+    stat = Path(f"/proc/{sleeping}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
 def test_an_unsupported_system_says_so(monkeypatch):
     monkeypatch.setattr(ambertools.platform, "machine", lambda: "riscv64")
     with pytest.raises(StageError, match="no AmberTools programs for .* riscv64"):
