@@ -205,14 +205,14 @@ def test_helix_12_comes_from_a_crystal_of_the_same_residues(variant, start, with
     assert any(f"residues 528-547 as in the {donor} model" in step for step in model.steps)
     ours, parent, theirs = (atoms(path) for path in (model.pdb, bundled_model(start), bundled_model(donor)))
     assert ((537, "OH") in ours) == (variant == "WT")
-    far = [np.linalg.norm(ours[key] - parent[key]) for key in parent if key[0] < 340 and key in ours]
-    assert max(far) < 0.01
+    far = [key for key in parent if np.linalg.norm(parent[key] - parent[537, "CA"]) > 28.0]
+    assert len(far) > 500 and max(np.linalg.norm(ours[key] - parent[key]) for key in far) < 0.01
     loop = [(n, "CA") for n in range(530, 545)]
 
     def apart(other):
         return np.sqrt(np.mean([np.sum((ours[key] - other[key]) ** 2) for key in loop]))
 
-    assert apart(theirs) < 0.7 < apart(parent)
+    assert apart(theirs) < 1.1 < apart(parent), "near, but for how the cores differ"
 
 
 def test_without_a_crystal_of_the_residues_helix_12_stays(tmp_path):
