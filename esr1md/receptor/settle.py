@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,8 +112,12 @@ def settle(
         return energy_of(positions) + handicaps + _LIBRARY * rare
 
     def relaxed(entries: Iterable[tuple[Candidate, np.ndarray]], iterations: int) -> list[_Judged]:
-        moved = [(c, minimise(positions, springs, None, iterations)[0]) for c, positions in entries]
-        return [(cost(*entry), *entry) for entry in moved]
+        judged = []
+        with ThreadPoolExecutor(1) as beside:  # one is judged while the next is relaxed
+            for candidate, start in entries:
+                positions, _ = minimise(start, springs, None, iterations)
+                judged.append((beside.submit(cost, candidate, positions), candidate, positions))
+        return [(found.result(), candidate, positions) for found, candidate, positions in judged]
 
     entries = relaxed([(c, c.positions) for c in candidates], _ITERATIONS[0])
     if near is not None:
