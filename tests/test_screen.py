@@ -425,10 +425,13 @@ def test_ctrl_c_still_works_once_a_screen_is_planned(tmp_path):
     """RDKit 2026.03 replaces the SIGINT handler in any substructure search and leaves its own behind."""
     from rdkit import Chem
 
+    from esr1md.ligand.labels import labels_of
+
     plan = plan_of(tmp_path)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         Chem.MolFromSmiles("CCO").HasSubstructMatch(Chem.MolFromSmarts("CO"))
+        labels_of.cache_clear()  # the plan's own search comes after that
         start_screen(plan)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)

@@ -133,7 +133,6 @@ def start_screen(plan: Plan, *, retry: bool = False) -> None:
     InputError
         The store cannot be written to or has too little room.
     """
-    _take_ctrl_c_back()
     store = Store(plan.store_root)
     store.require_writable(plan.estimate.bytes)
     store.sweep()
@@ -151,6 +150,7 @@ def start_screen(plan: Plan, *, retry: bool = False) -> None:
     rows = (replica_row(store.folder("replicas", job.spec.digest)) for job in plan.jobs)
     upsert(engine, [row for row in rows if row is not None])
     engine.dispose()
+    _take_ctrl_c_back()  # last: what the plan says of its ligands is found by substructure search
 
 
 def _take_ctrl_c_back() -> None:

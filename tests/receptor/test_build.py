@@ -262,7 +262,8 @@ def test_the_catalogue_has_every_mutation_of_the_reference_table(shared_data):
         named = {row["mutation"] for row in csv.DictReader(handle)}
     named -= {"KIT", "polyclonal (any)"}  # a test kit and a remark, not mutations
     ours = {frozenset(entry.name.split("+")) for entry in variant_entries()}
-    assert {frozenset(name.split("+")) for name in named} == ours - {frozenset(["WT"])}
+    # L536S is known from crystals
+    assert {frozenset(name.split("+")) for name in named} == ours - {frozenset(["WT"]), frozenset(["L536S"])}
 
 
 @pytest.mark.slow
