@@ -61,13 +61,13 @@ def local_engine(store: Path) -> Iterator[None]:
     added = {name: value for name, value in wanted.items() if name not in os.environ}
     os.environ.update(added)
     refresh_global_settings_context()
-    watcher = None
+    watchers: list[subprocess.Popen] = []
     try:
-        watcher = _end_with_us(_start_server())
+        _start_server(watchers)
         yield
     finally:
         _end_server()
-        if watcher is not None:
+        for watcher in watchers:
             watcher.kill()
             watcher.wait()
         for name in added:
@@ -75,13 +75,24 @@ def local_engine(store: Path) -> Iterator[None]:
         refresh_global_settings_context()
 
 
-def _start_server() -> int:
-    """Start the temporary server that Prefect would start at its first call; returns its process id."""
+def _start_server(watchers: list[subprocess.Popen]) -> None:
+    """Start the temporary server that Prefect would start at its first call, each of its processes watched.
+
+    It takes seconds to answer, and where its port is taken another process is started, so the watching begins with
+    the process and not with the answer.
+    """
     from prefect.server.api.server import SubprocessASGIServer
 
     server = SubprocessASGIServer()
+    run = server._run_uvicorn_command
+
+    def run_watched() -> subprocess.Popen:
+        process = run()
+        watchers.append(_end_with_us(process.pid))
+        return process
+
+    server._run_uvicorn_command = run_watched
     server.start()
-    return server.server_process.pid
 
 
 def _end_with_us(server: int) -> subprocess.Popen:
