@@ -59,7 +59,7 @@ def root(
 
         [bold]esr1md doctor[/bold]                what this machine can do
 
-        [bold]esr1md screen quickstart[/bold]     minutes on a laptop: WT and Y537S against five ligands
+        [bold]esr1md screen quickstart[/bold]     minutes on a laptop: WT and Y537S against four ligands
 
         [bold]esr1md ligands[/bold]               what a screen can name; [bold]esr1md variants[/bold] likewise
 
