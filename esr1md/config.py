@@ -157,7 +157,7 @@ class ScreenConfig(Settings):
     receptors
         The user's own starting structure for a state (PDB or mmCIF file, or a PDB id), instead of the bundled model.
     charges
-        Of the ligands' atoms: ``nagl``, or ``am1bcc`` (minutes for each ligand that is not in the catalogue).
+        Of the ligands' atoms: ``nagl``, or ``am1bcc`` (minutes for a ligand that ``ligands/am1bcc`` lacks).
     thresholds, pose
         See :class:`Thresholds` and :class:`PoseOptions`.
     """

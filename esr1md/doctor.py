@@ -208,7 +208,7 @@ def _check_sqm() -> Finding:
 
     if missing := missing_library():
         return Finding("AM1-BCC charges", "absent", f"sqm lacks {missing}",
-                       f"only for 'charges: am1bcc' of ligands outside the catalogue: {INSTALL}")  # fmt: skip
+                       f"only for 'charges: am1bcc' of ligands without shipped charges: {INSTALL}")  # fmt: skip
     return Finding("AM1-BCC charges", "ok", "sqm runs")
 
 

@@ -4,7 +4,8 @@ One conformer is optimised with AM1 and the bond charge corrections are added. A
 groups folded onto each other gives charges that no solvated ligand has, so the conformer is the one, of several, whose
 electrostatic interactions are weakest (as in ELF conformer selection).
 
-Charges of the catalogue are shipped (``ligands/am1bcc``); ``python -m esr1md.ligand.am1bcc --out DIR`` makes them.
+Those of some catalogued ligands are shipped (``ligands/am1bcc``); ``python -m esr1md.ligand.am1bcc --out DIR`` makes
+what is missing.
 """
 
 from __future__ import annotations
@@ -98,7 +99,7 @@ def am1bcc_charges(ligand: Ligand, mol: Chem.Mol, folder: Path) -> np.ndarray:
 
 
 def shipped(ligand: Ligand) -> Am1bccRecord | None:
-    """The charges that come with the catalogue; ``None`` for any other ligand or state."""
+    """The charges that come with the package; ``None`` for a ligand or state without."""
     path = data_path("ligands") / "am1bcc" / f"{ligand.inchikey}.json"
     if not path.is_file():
         return None

@@ -138,7 +138,7 @@ def parametrise(ligand: Ligand, folder: Path, charges: str = "nagl") -> LigandPa
     folder
         Existing or new folder.
     charges
-        ``nagl`` (milliseconds) or ``am1bcc`` (minutes, except for the catalogue, whose charges are shipped).
+        ``nagl`` (milliseconds) or ``am1bcc`` (minutes, except for ligands whose charges are shipped).
 
     Raises
     ------
