@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +18,10 @@ from esr1md.errors import StageError
 from esr1md.ligand.parameters import LigandParameters
 from esr1md.receptor.surroundings import WATERS
 
-PROTEIN_FORCE_FIELD = {"amber14SB": "amber14/protein.ff14SB.xml"}
-WATER_FORCE_FIELD = {"tip3p": "amber14/tip3p.xml"}
+PROTEIN_FORCE_FIELD = {"amber14SB": "amber14/protein.ff14SB.xml", "amber19SB": "amber19/protein.ff19SB.xml"}
+#: Force field of each water model with its ions, and the box of water that OpenMM has of its geometry.
+WATER_FORCE_FIELD = {"tip3p": "amber14/tip3p.xml", "tip3p-fb": "amber14/tip3pfb.xml", "opc": "amber14/opc.xml"}
+_WATER_BOX = {"tip3p": "tip3p", "tip3p-fb": "tip3p", "opc": "tip4pew"}
 LIGAND_RESIDUE = "LIG"
 
 #: Force groups, so that energies can be split and slow forces integrated on their own.
@@ -106,13 +111,15 @@ def build_complex(
     try:
         if protocol.solvent.explicit:
             _add_conserved_water(modeller, receptor_pdb.with_name(WATERS))
-            modeller.addSolvent(
-                force_field,
-                model=protocol.solvent.model,
-                padding=protocol.solvent.padding_angstrom * unit.angstrom,
-                boxShape="dodecahedron",
-                ionicStrength=protocol.solvent.ionic_strength_molar * unit.molar,
-            )
+            modeller.addExtraParticles(force_field)  # a four-site model's own site in the water that was kept
+            with _seeded(seed):
+                modeller.addSolvent(
+                    force_field,
+                    model=_WATER_BOX[protocol.solvent.model],
+                    padding=protocol.solvent.padding_angstrom * unit.angstrom,
+                    boxShape="dodecahedron",
+                    ionicStrength=protocol.solvent.ionic_strength_molar * unit.molar,
+                )
         system = _create_system(force_field, modeller.topology, protocol)
     except ValueError as error:
         raise StageError("complex", f"no force-field parameters: {error}", where=str(receptor_pdb)) from error
@@ -124,6 +131,17 @@ def build_complex(
         np.arange(n_receptor),
         np.arange(n_receptor, n_receptor + n_ligand),
     )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Python's own random numbers, by which OpenMM chooses the waters that become ions, from ``seed``."""
+    before = random.getstate()
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(before)
 
 
 def _add_conserved_water(modeller: app.Modeller, waters: Path) -> None:

@@ -1,24 +1,31 @@
 """Which OpenMM platform to run on: probed in a subprocess, compared with Reference, never taken on trust.
 
 A driver can list a platform and then crash in its first force evaluation, so a candidate runs once in a process
-of its own before it is believed.
+of its own before it is believed: on small systems when a screen is planned, on the real one before it is simulated.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import openmm
 from openmm import app, unit
 
 from esr1md.errors import InputError
+from esr1md.specs import digest_of
 
 #: In the order they are preferred when the user asks for none.
 PREFERENCE = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
@@ -29,11 +36,16 @@ PROBE_TIMEOUT_S = 120
 
 @dataclass(frozen=True)
 class PlatformChoice:
-    """A platform that was probed, with the properties its contexts get."""
+    """A platform that was probed, with the properties its contexts get.
+
+    ``fallbacks`` are the platforms that may take its place if it fails on the real system: none unless the user left
+    the choice to us.
+    """
 
     name: str
     properties: dict[str, str] = field(default_factory=dict)
     reason: str = ""
+    fallbacks: tuple[str, ...] = ()
 
     def platform(self) -> openmm.Platform:
         return openmm.Platform.getPlatformByName(self.name)
@@ -75,7 +87,12 @@ def probe(name: str) -> Probe:
     if name not in available():
         return Probe(name, False, _why_unlisted(name, openmm.Platform.getPluginLoadFailures()), listed=False)
     environment = {**os.environ, "OPENMM_CPU_THREADS": "1"}
-    command = [sys.executable, "-m", "esr1md.dynamics.platforms", name]
+    return _in_subprocess(name, [name], environment)
+
+
+def _in_subprocess(name: str, arguments: list[str], environment: dict[str, str]) -> Probe:
+    """A probe made by this module run as a program; whatever happens to it is a result."""
+    command = [sys.executable, "-P", "-m", "esr1md.dynamics.platforms", *arguments]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, env=environment, check=False
@@ -119,7 +136,7 @@ def choose_platform(request: str = "auto", *, threads: int | None = None) -> Pla
                 reason = "fastest platform that passed its probe"
                 if refused:
                     reason += " (refused: " + "; ".join(refused) + ")"
-                return PlatformChoice(name, _properties(name, threads), reason)
+                return PlatformChoice(name, _properties(name, threads), reason, _after(name))
             refused.append(f"{name}: {result.reason}")
         raise InputError("no OpenMM platform works here", do="run 'esr1md doctor' to see why: " + "; ".join(refused))
     if request.lower() not in by_lower:
@@ -133,6 +150,79 @@ def choose_platform(request: str = "auto", *, threads: int | None = None) -> Pla
             do=f"listed here: {usable}; choose one of them or 'auto', or run 'esr1md doctor'",
         )
     return PlatformChoice(name, _properties(name, threads), "requested")
+
+
+def _after(name: str) -> tuple[str, ...]:
+    """Platforms that are tried after ``name``; Reference is for comparison, not for simulating."""
+    listed = available()
+    return tuple(other for other in listed[listed.index(name) + 1 :] if other != "Reference")
+
+
+def verify(
+    choice: PlatformChoice, system: openmm.System, positions: np.ndarray, *, known: Path, key: dict[str, Any]
+) -> PlatformChoice:
+    """The platform to simulate a system on, its forces on that very system compared with Reference first.
+
+    Parameters
+    ----------
+    choice
+        From :func:`choose_platform`.
+    system, positions
+        What will be simulated; n x 3, nm.
+    known
+        Folder where results are kept, so that systems of one kind are compared once on each machine.
+    key
+        What makes systems of one kind (protocol, number of atoms, ...).
+
+    Raises
+    ------
+    InputError
+        The platform crashes on the system or computes other forces, and none may take its place.
+    """
+    refused = []
+    for name in (choice.name, *choice.fallbacks):
+        candidate = choice
+        if refused:
+            first = probe(name)
+            if not first.ok:
+                refused.append(f"{name}: {first.reason}")
+                continue
+            threads = int(choice.properties.get("Threads", 0)) or None
+            candidate = PlatformChoice(name, _properties(name, threads))
+        result = _verified(candidate, system, positions, known, key)
+        if result.ok:
+            if not refused:
+                return choice
+            reason = f"the preferred platform failed on this system (refused: {'; '.join(refused)})"
+            return dataclasses.replace(candidate, reason=reason)
+        refused.append(f"{name}: {result.reason}")
+    raise InputError(
+        f"platform {'; '.join(refused)} (on the system of this screen)",
+        do="choose another with --platform, or run 'esr1md doctor' to see what works here",
+    )
+
+
+def _verified(choice: PlatformChoice, system, positions: np.ndarray, known: Path, key: dict[str, Any]) -> Probe:
+    identity = {
+        "host": socket.gethostname(),
+        "platform": choice.name,
+        "properties": {k: v for k, v in choice.properties.items() if k != "Threads"},
+        "openmm": openmm.__version__,
+        **key,
+    }
+    path = known / f"{digest_of(identity)[:32]}.json"
+    if path.is_file():
+        return Probe(**json.loads(path.read_text())["probe"])
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "system.xml").write_text(openmm.XmlSerializer.serialize(system))
+        np.save(Path(folder, "positions.npy"), positions)
+        Path(folder, "properties.json").write_text(json.dumps(choice.properties))
+        result = _in_subprocess(choice.name, [choice.name, folder], dict(os.environ))
+    known.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(json.dumps({"identity": identity, "probe": asdict(result)}, indent=1))
+    os.replace(beside, path)
+    return result
 
 
 def _properties(name: str, threads: int | None) -> dict[str, str]:
@@ -167,8 +257,9 @@ def _gb_system(n_molecules: int = 60) -> tuple[openmm.System, list]:
     return system, modeller.positions
 
 
-def _forces(system: openmm.System, positions, name: str):
-    context = openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(name))
+def _forces(system: openmm.System, positions, name: str, properties: dict[str, str] | None = None):
+    integrator, platform = openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName(name)
+    context = openmm.Context(system, integrator, platform, properties or {})
     context.setPositions(positions)
     context.getState(forces=True)
     start = time.perf_counter()
@@ -181,13 +272,18 @@ def _forces(system: openmm.System, positions, name: str):
     return forces, seconds, device
 
 
-def _run_probe(name: str) -> Probe:
-    import numpy as np
+def _given_system(folder: Path) -> tuple[openmm.System, np.ndarray]:
+    system = openmm.XmlSerializer.deserialize((folder / "system.xml").read_text())
+    return system, np.load(folder / "positions.npy")
 
+
+def _run_probe(name: str, folder: Path | None) -> Probe:
     worst, slowest, device = 0.0, 0.0, ""
-    for system, positions in (_test_system(), _gb_system()):
+    properties = json.loads((folder / "properties.json").read_text()) if folder else {}
+    systems = (_given_system(folder),) if folder else (_test_system(), _gb_system())
+    for system, positions in systems:
         reference, _, _ = _forces(system, positions, "Reference")
-        forces, seconds, device = _forces(system, positions, name)
+        forces, seconds, device = _forces(system, positions, name, properties)
         error = np.linalg.norm(forces - reference) / np.linalg.norm(reference)
         worst, slowest = max(worst, float(error)), max(slowest, seconds)
     if not worst <= TOLERANCE:
@@ -196,4 +292,4 @@ def _run_probe(name: str) -> Probe:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(_run_probe(sys.argv[1]))))
+    print(json.dumps(asdict(_run_probe(sys.argv[1], Path(sys.argv[2]) if len(sys.argv) > 2 else None))))

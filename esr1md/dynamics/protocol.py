@@ -21,11 +21,34 @@ LONGEST_STEP_LIGHT_FS = 2.0
 LONGEST_STEP_HEAVY_FS = 4.0
 
 
-class Restraint(Settings):
-    """Harmonic restraint of a selection to its positions at the start of the run (``k`` in kcal/mol/A^2)."""
+#: Selections that have a name; any other is MDTraj's atom selection language.
+NAMED_SELECTIONS = ("solute-heavy", "protein-heavy", "protein-backbone", "ligand-heavy")
 
-    selection: Literal["solute-heavy", "protein-heavy", "protein-backbone", "ligand-heavy"]
+
+class Restraint(Settings):
+    """Harmonic restraint of a selection to its positions at the start of the run (``k`` in kcal/mol/A^2).
+
+    ``selection`` is one of :data:`NAMED_SELECTIONS` or MDTraj's atom selection language, in which ``residue`` is
+    the P03372 number: ``residue 537 to 544 and name CA``.
+    """
+
+    selection: str
     kcal_per_angstrom2: Positive
+
+    @field_validator("selection")
+    @classmethod
+    def validate_selection(cls, value: str) -> str:
+        if value not in NAMED_SELECTIONS:
+            from mdtraj.core.selection import parse_selection
+
+            try:
+                parse_selection(value)
+            except Exception as error:
+                raise ValueError(
+                    f"selection '{value}' is neither one of {', '.join(NAMED_SELECTIONS)} nor an MDTraj selection "
+                    "such as 'residue 537 to 544 and name CA'"
+                ) from error
+        return value
 
 
 class Minimise(Settings):
@@ -77,17 +100,18 @@ class Solvent(Settings):
     """How water is represented.
 
     ``obc2`` is OpenMM's native ``GBSAOBCForce`` (Onufriev, Bashford, Case 2004), ``gbn2`` the igb=8 model
-    (Nguyen 2013) as a custom force for GPUs, ``tip3p`` explicit water with PME.
+    (Nguyen 2013) as a custom force for GPUs; ``tip3p``, ``tip3p-fb`` (Wang 2014) and ``opc`` (Izadi 2014, four
+    sites) are explicit water with PME.
     """
 
-    model: Literal["obc2", "gbn2", "tip3p"]
-    cutoff_angstrom: Positive | None = None
+    model: Literal["obc2", "gbn2", "tip3p", "tip3p-fb", "opc"]
+    cutoff_angstrom: Annotated[float, Field(ge=5, le=100)] | None = None
     padding_angstrom: Positive = 10.0
     ionic_strength_molar: Annotated[float, Field(ge=0)] = 0.15
 
     @property
     def explicit(self) -> bool:
-        return self.model == "tip3p"
+        return self.model in ("tip3p", "tip3p-fb", "opc")
 
     @model_validator(mode="after")
     def validate_cutoff(self) -> "Solvent":
@@ -133,14 +157,14 @@ class Protocol(Settings):
 
     name: str
     description: str = ""
-    protein: Literal["amber14SB"] = "amber14SB"
+    protein: Literal["amber14SB", "amber19SB"] = "amber14SB"
     ligand: Literal["gaff2-nagl"] = "gaff2-nagl"
     solvent: Solvent
     region: Region | None = None
-    temperature_kelvin: Positive = 300.0
+    temperature_kelvin: Annotated[float, Field(ge=100, le=1000)] = 300.0
     friction_per_ps: Positive = 1.0
-    time_step_fs: Positive = 4.0
-    hydrogen_mass_dalton: Positive = 3.0
+    time_step_fs: Annotated[float, Field(ge=0.1)] = 4.0
+    hydrogen_mass_dalton: Annotated[float, Field(ge=1.0, le=5.0)] = 3.0
     pressure_bar: Positive = 1.0
     stages: tuple[Stage, ...]
     scoring: Scoring = Scoring()

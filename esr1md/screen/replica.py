@@ -245,6 +245,7 @@ def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progre
     with stage("receptor"):
         from esr1md.analysis.observe import observe
         from esr1md.complex import build_complex
+        from esr1md.dynamics.platforms import verify
         from esr1md.dynamics.protocol import Protocol
         from esr1md.dynamics.run import simulate
 
@@ -268,6 +269,9 @@ def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progre
     record["receptor"] = {"digest": receptor.pdb.parent.name, "source": receptor.source}
     with stage("complex"):
         complex_ = build_complex(receptor.pdb, parameters, pose and pose.sdf, protocol, seed=spec.seed)
+        kind = {"protocol": digest_of(spec.protocol), "thousand_atoms": len(complex_.positions) // 1000}
+        platform = verify(platform, complex_.system, complex_.positions, known=store.root / "platforms", key=kind)
+        record["platform"] = platform.name
     with stage("dynamics"):
         simulation = simulate(complex_, protocol, seed=spec.seed, platform=platform, folder=folder, progress=report)
     with stage("analysis"):

@@ -5,7 +5,8 @@
 
 1. two processes never compute the same digest at the same time (a lock that the kernel frees on death);
 2. a folder with ``done.json`` is complete and on the disk (written aside, synced, renamed, marked last);
-3. a folder without ``done.json`` or ``failure.json`` is debris, and the next attempt clears it;
+3. a folder without ``done.json`` or ``failure.json`` is debris, and the next attempt clears it, unless it holds a
+   checkpoint: then the next attempt goes on there;
 4. a scientific failure is kept as ``failure.json`` and raised from there, not computed again until asked.
 """
 
@@ -33,6 +34,8 @@ KINDS = ("receptors", "parameters", "poses", "replicas")
 
 DONE = "done.json"
 FAILURE = "failure.json"
+#: An unfinished folder that holds this file is work to go on with, not debris.
+CHECKPOINT = "checkpoint.npz"
 
 #: Less free space than this after an error means that the disk was full, whatever the error said.
 FULL_BYTES = 4 * 1024 * 1024
@@ -98,7 +101,8 @@ class Store:
         kind, digest
             One of :data:`KINDS` and the SHA-256 of ``spec``.
         make
-            Writes the result into the empty folder it is given; what it returns is not used.
+            Writes the result into the folder it is given, which is empty or holds what an interrupted call left
+            beside a checkpoint; what it returns is not used.
         spec
             What ``digest`` is the digest of; kept as ``spec.json`` beside the result.
         retry
@@ -123,14 +127,14 @@ class Store:
                 self._raise_recorded(final)
             temporary = self._temporary(final)
             with self._explained():
-                _remove(temporary)
+                _clear(temporary)
                 _remove(final)
-                temporary.mkdir()
+                temporary.mkdir(exist_ok=True)
             started = _now()
             try:
                 self._make(make, temporary, final, spec, started)
             except BaseException:  # also KeyboardInterrupt: no debris is left where it can be helped
-                _remove(temporary)
+                _clear(temporary)
                 raise
             with self._explained():
                 failed = (temporary / FAILURE).is_file()
@@ -165,7 +169,7 @@ class Store:
                 with self._locked(kind, digest, wait=False) as held:
                     final = self.folder(kind, digest)
                     whole = (final / DONE).is_file() or (final / FAILURE).is_file()
-                    if held and (path != final or not whole):
+                    if held and (path != final or not whole) and not (path / CHECKPOINT).is_file():
                         _remove(path)
                         removed += 1
         return removed
@@ -341,6 +345,12 @@ def _same_file(handle: Any, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle.fileno()), os.stat(path))
     except FileNotFoundError:
         return False
+
+
+def _clear(temporary: Path) -> None:
+    """Remove an unfinished folder unless it can be gone on with."""
+    if not (temporary / CHECKPOINT).is_file():
+        _remove(temporary)
 
 
 def _remove(path: Path) -> None:

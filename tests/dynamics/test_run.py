@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import csv
 import json
 
 import mdtraj
 import numpy as np
 import openmm
+import pandas
 import pytest
 
-from esr1md.complex import Complex
-from esr1md.dynamics import run
+from esr1md.complex import GROUP_RESTRAINT
 from esr1md.dynamics.protocol import Minimise, Region
 from esr1md.dynamics.region import extract, select_region
+from esr1md.dynamics.restraints import add_restraint, set_restraint
 from esr1md.dynamics.run import simulate
-from esr1md.errors import StageError
 from systems import CPU, apo_complex, hydroxytamoxifen_complex, tiny_protocol
 
 
@@ -53,9 +52,10 @@ def test_the_final_structure_is_the_last_frame(finished):
 
 def test_energies_and_progress_are_complete(finished):
     folder, record, seen = finished
-    rows = list(csv.DictReader(open(folder / "energies.csv")))
-    assert {row["stage"] for row in rows} == {"heat", "produce"}
-    assert all(np.isfinite(float(row["potential_kj"])) for row in rows)
+    rows = pandas.read_parquet(folder / "energies.parquet")
+    assert set(rows["stage"]) == {"heat", "produce"} and (rows["stage"] == "produce").sum() == 3
+    assert np.isfinite(rows[["potential_kj", "kinetic_kj", "temperature_kelvin"]]).all(axis=None)
+    assert rows["volume_nm3"].isna().all(), "no periodic box"
     fractions = [fraction for _, fraction in seen]
     assert fractions == sorted(fractions) and fractions[-1] == pytest.approx(1.0)
     assert json.loads((folder / "simulation.json").read_text())["n_frames"] == record.n_frames
@@ -73,27 +73,16 @@ def test_same_seed_same_trajectory_other_seed_another(tmp_path):
     assert not np.array_equal(xyz[0], xyz[2])
 
 
-def test_an_explosion_is_a_failure_that_names_the_atoms(tmp_path):
-    complex_ = hydroxytamoxifen_complex()
-    positions = complex_.positions.copy()
-    first, second = complex_.ligand_atoms[:2]
-    positions[second] = positions[first] + 1e-5
-    broken = Complex(complex_.topology, positions, complex_.system, complex_.receptor_atoms, complex_.ligand_atoms)
-    protocol = tiny_protocol(stages=[{"kind": "produce", "duration_ps": 0.08, "frame_ps": 0.04}])
-    with pytest.raises(StageError, match="became unstable in stage produce .*LIG"):
-        simulate(broken, protocol, seed=1, platform=CPU, folder=tmp_path)
-
-
 @pytest.mark.parametrize("selection", ["protein-heavy", "protein-backbone", "ligand-heavy", "solute-heavy"])
 def test_a_restraint_costs_k_times_distance_squared_for_each_atom_it_selects(selection):
     complex_ = hydroxytamoxifen_complex()
     sub = extract(complex_, *select_region(complex_, Region()))
-    restraint = run._add_restraint(sub, complex_)
+    restraint = add_restraint(sub, complex_)
     context = openmm.Context(sub.system, openmm.VerletIntegrator(0.001), CPU.platform(), CPU.properties)
     stage = Minimise(kind="minimise", iterations=1, restrain={"selection": selection, "kcal_per_angstrom2": 3.0})
-    run._set_restraint(context, restraint, sub, complex_, stage)
+    set_restraint(context, restraint, sub, complex_, stage.restrain)
     context.setPositions(complex_.positions[sub.atoms] + [0.02, 0.0, 0.0])
-    energy = context.getState(energy=True, groups={run.GROUP_RESTRAINT}).getPotentialEnergy()._value / 4.184
+    energy = context.getState(energy=True, groups={GROUP_RESTRAINT}).getPotentialEnergy()._value / 4.184
     ligand = set(complex_.ligand_atoms.tolist())
     selected = {
         "protein-heavy": lambda a: a.index not in ligand,
