@@ -162,11 +162,10 @@ class Hills:
             The file is missing or is not such a table.
         """
         try:
-            table = np.loadtxt(path, delimiter=",", skiprows=1, ndmin=2)
+            rows = path.read_text(encoding="utf-8").splitlines()[1:]
+            table = np.loadtxt(rows, delimiter=",", ndmin=2) if rows else np.empty((0, 3))
         except (OSError, ValueError) as error:
             raise StageError("analysis", f"the hills cannot be read: {error}", where=str(path)) from None
-        if not len(table):
-            table = np.empty((0, 3))
         if table.shape[1] != 3 or not np.isfinite(table).all():
             raise StageError("analysis", "the hills are not three columns of finite numbers", where=str(path))
         return cls(*table.T)

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import double_well
+import numpy as np
+import openmm
+import pytest
+import yaml
+from double_well import Run
+from pydantic import ValidationError
+
+from esr1md.dynamics.helix12_bias import (
+    AGONIST_ANCHOR,
+    AGONIST_BASIN,
+    ANTAGONIST_ANCHOR,
+    ANTAGONIST_BASIN,
+    HELIX12_RESIDUES,
+    Bias,
+    Helix12Bias,
+    Hills,
+    coordinate,
+    helix12_groups,
+    install,
+)
+from esr1md.dynamics.protocol import Region
+from esr1md.dynamics.region import Subsystem, extract, select_region, whole
+from esr1md.errors import StageError
+from esr1md.receptor.frame import CORE, bundled_model, model_alpha_carbons
+from systems import CPU, apo_complex
+
+#: The biased part of a protocol, as a user writes it.
+YAML = """
+height_kcal: 0.3 kcal/mol
+width_angstrom: 0.05 nm
+bias_factor: 15
+deposit_ps: 1 ps
+minimum_angstrom: -10
+maximum_angstrom: 12
+reach_angstrom: 4 nm
+wall_kcal_per_angstrom2: 10
+"""
+
+
+# --- the coordinate -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "basin"),
+    [
+        ("agonist", AGONIST_BASIN),
+        ("agonist-5WGD", AGONIST_BASIN),
+        ("agonist-2P15", AGONIST_BASIN),
+        ("antagonist", ANTAGONIST_BASIN),
+        ("antagonist-1XPC", ANTAGONIST_BASIN),
+        # s does not tell the displaced place of 6B0F from the antagonist one: the documents say so
+        ("displaced", ANTAGONIST_BASIN),
+    ],
+)
+def test_every_bundled_model_lies_in_its_basin(model, basin):
+    s, reach = coordinate(model_alpha_carbons(bundled_model(model)))
+    assert basin[0] + 1.5 < s < basin[1] - 1.5
+    assert reach < Helix12Bias().reach_angstrom - 10
+
+
+def test_anchors_are_of_the_core_and_never_of_the_loop_or_helix_12():
+    anchors = AGONIST_ANCHOR + ANTAGONIST_ANCHOR
+    assert set(anchors) <= set(CORE)
+    assert not set(anchors) & (set(range(527, 553)) | set(HELIX12_RESIDUES))
+
+
+# --- settings -------------------------------------------------------------------------------------------
+
+
+def test_settings_read_units():
+    settings = Helix12Bias(**yaml.safe_load(YAML))
+    assert settings == Helix12Bias()
+    assert settings.grid_angstrom[[0, -1]] == pytest.approx([-13, 15])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"height_kcal": 0}, "greater than 0"),
+        ({"bias_factor": 1}, "greater than 1"),
+        ({"minimum_angstrom": -8}, "cut into where helix 12 lies"),
+        ({"maximum_angstrom": 8}, "cut into where helix 12 lies"),
+        ({"minimum_angstrom": 12, "maximum_angstrom": -10}, "cut into where helix 12 lies"),
+        ({"maximum_angstrom": 25}, "holds nothing"),
+        ({"reach_angstrom": 20}, "press helix 12"),
+        ({"grid_points": 50}, "too coarse .* at least 113"),
+        ({"width_angstrom": "10 ps"}, "is a time"),
+        ({"hight_kcal": 1}, "unknown key 'hight_kcal'"),
+        ({"height_kcal": float("nan")}, "finite"),
+        ({"wall_kcal_per_angstrom2": 0.1}, "greater than or equal to 2"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_in_words(changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Helix12Bias(**changes)
+
+
+def test_the_grid_that_the_refusal_asks_for_is_accepted():
+    assert len(Helix12Bias(grid_points=113).grid_angstrom) == 113
+
+
+# --- hills, chunks, checkpoints -------------------------------------------------------------------------
+
+
+def test_hills_are_laid_at_the_same_steps_whatever_the_chunks():
+    at_once = Run()
+    at_once.step(200)
+    in_chunks = Run()
+    for chunk in (1, 19, 20, 33, 7, 80, 40):
+        in_chunks.step(chunk)
+    assert at_once.bias.deposit_steps == 20
+    np.testing.assert_allclose(at_once.bias.hills().time_ps, np.arange(1, 11) * 0.4)
+    for name in ("time_ps", "s_angstrom", "height_kcal"):
+        np.testing.assert_array_equal(getattr(at_once.bias.hills(), name), getattr(in_chunks.bias.hills(), name))
+    np.testing.assert_array_equal(at_once.positions(), in_chunks.positions())
+
+
+def test_a_halved_time_step_lays_hills_at_the_same_times():
+    run = Run(per_step=4)
+    run.step(100)
+    np.testing.assert_allclose(run.bias.hills().time_ps, np.arange(1, 6) * 0.4)
+    assert run.context.getStepCount() == 400
+    assert run.context.getTime()._value == pytest.approx(100 * double_well.STEP_FS / 1000)
+
+
+def test_the_first_hill_is_whole_and_later_ones_on_it_are_tempered():
+    run = Run()
+    run.step(2000)
+    heights = run.bias.hills().height_kcal
+    assert heights[0] == pytest.approx(double_well.SETTINGS.height_kcal)
+    assert heights.min() < 0.7 * heights[0] and (heights > 0).all()
+
+
+def test_a_resumed_run_is_the_uninterrupted_one():
+    whole_run = Run(seed=5)
+    whole_run.step(1000)
+    first = Run(seed=5)
+    first.step(507)  # between two hills
+    state, blob = {k: v.copy() for k, v in first.bias.state().items()}, first.context.createCheckpoint()
+    first.step(60)  # what came after the checkpoint is lost
+    second = Run(seed=9)
+    second.context.loadCheckpoint(blob)
+    second.bias.restore(second.context, state)
+    assert len(second.bias.hills().time_ps) == 25
+    second.step(493)
+    np.testing.assert_array_equal(second.positions(), whole_run.positions())
+    for key, value in whole_run.bias.state().items():
+        np.testing.assert_array_equal(second.bias.state()[key], value)
+
+
+def test_a_bias_can_be_taken_back_in_the_same_context():
+    run = Run(seed=3)
+    run.step(400)
+    state, blob = run.bias.state(), run.context.createCheckpoint()
+    run.step(300)
+    run.context.loadCheckpoint(blob)
+    run.bias.restore(run.context, state)
+    run.step(300)
+    again = Run(seed=3)
+    again.step(700)
+    np.testing.assert_array_equal(run.positions(), again.positions())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("hills"), "lacks hills"),
+        (lambda state: state.update(grid_kj=np.zeros(7)), r"grid of shape \(7,\); expected \(\d+,\)"),
+        (lambda state: state.update(grid_kj=state["grid_kj"] * np.nan), "expected"),
+    ],
+)
+def test_a_state_of_another_bias_is_refused(change, message):
+    run = Run()
+    run.step(100)
+    state = run.bias.state()
+    change(state)
+    with pytest.raises(StageError, match=message):
+        run.bias.restore(run.context, state)
+
+
+def test_an_explosion_lays_no_hill():
+    run = Run()
+    run.step(200)
+    before = run.bias.state()
+    run.put(float("nan"))
+    with pytest.raises(openmm.OpenMMException):
+        run.step(20)
+    for key in ("grid_kj", "hills"):
+        np.testing.assert_array_equal(run.bias.state()[key], before[key])
+
+
+def test_hills_survive_their_file(tmp_path):
+    run = Run()
+    run.step(500)
+    run.bias.hills().write(tmp_path / "hills.csv")
+    found = Hills.read(tmp_path / "hills.csv")
+    np.testing.assert_allclose(found.s_angstrom, run.bias.hills().s_angstrom, atol=1e-5)
+    np.testing.assert_allclose(found.height_kcal, run.bias.hills().height_kcal, rtol=1e-5)
+    Hills(*np.empty((3, 0))).write(tmp_path / "none.csv")
+    assert Hills.read(tmp_path / "none.csv").time_ps.shape == (0,)
+    (tmp_path / "bad.csv").write_text("time_ps,s_angstrom\n1,2\n")
+    with pytest.raises(StageError, match="three columns"):
+        Hills.read(tmp_path / "bad.csv")
+
+
+# --- forces ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "beyond"),
+    [
+        (-0.3, 0.0, 0.0),
+        (-0.55, 0.0, 1.0),  # s = -11
+        (0.65, 0.0, 1.0),  # s = 13
+        (0.0, 2.0, 4.07),  # 2 sqrt(20^2 + 9.25^2) - 40
+    ],
+)
+def test_walls_cost_k_times_distance_squared_beyond_them_and_nothing_within(x, y, beyond):
+    run = Run()
+    run.put(x, y)
+    # group 0 also holds the well, whose energy here is known
+    well = double_well.potential_kcal(np.array(20 * x), 0.0) + 2000 * y**2 / 4.184
+    energy = run.context.getState(energy=True, groups={0}).getPotentialEnergy()._value / 4.184
+    assert energy - well == pytest.approx(10 * beyond**2, abs=0.15)
+
+
+def test_the_bias_pushes_as_its_hills_say():
+    run = Run()
+    run.step(2000)
+    grid, bias = double_well.SETTINGS.grid_angstrom, run.bias.state()["grid_kj"]
+    for s in (-7.1, -6.2, -5.0):
+        run.put(s / 20)
+        force = run.context.getState(forces=True, groups={run.bias.force_group}).getForces(asNumpy=True)._value[0]
+        slope = np.interp(s, grid, np.gradient(bias, grid / 10))
+        assert force[0] == pytest.approx(-2 * slope, rel=0.1, abs=2)
+
+
+@pytest.mark.parametrize("platform", ["Reference", "CPU"])
+@pytest.mark.parametrize("periodic", [False, True])
+def test_forces_agree_with_reference_also_in_a_periodic_box(platform, periodic):
+    system = double_well.system(periodic=periodic)
+    bias = Bias(system, ([0], [1], [2]), double_well.SETTINGS, temperature_kelvin=300, time_step_fs=20)
+    assert system.usesPeriodicBoundaryConditions() is periodic
+    integrator = openmm.VerletIntegrator(0.02)
+    context = openmm.Context(system, integrator, openmm.Platform.getPlatformByName(platform))
+    context.setPositions([[0.21, 0.03, 0.02], [-0.925, 0, 0], [0.925, 0, 0]])
+    assert bias.value(context) == pytest.approx(4.2, abs=0.05)
+    bias.step(context, integrator, 40)
+    before = bias.state()
+    assert bias.force_error(context) < 1e-4
+    for key, value in bias.state().items():
+        np.testing.assert_array_equal(value, before[key])
+
+
+def test_a_force_that_is_wrong_is_seen():
+    run = Run()
+    wrong = copy.copy(run.bias._coordinate)
+    wrong.setEnergyFunction("distance(g1,g2)-0.9*distance(g1,g3)")
+    run.bias._coordinate = wrong
+    assert run.bias.force_error(run.context) > 0.03
+
+
+@pytest.fixture(scope="module")
+def vacuum():
+    """The bundled agonist model without its solvent force, which is most of a step."""
+    complex_ = apo_complex()
+    system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(complex_.system))
+    for i in reversed(range(system.getNumForces())):
+        if isinstance(system.getForce(i), openmm.GBSAOBCForce):
+            system.removeForce(i)
+    return replace(complex_, system=system)
+
+
+def driven(complex_, sub: Subsystem, slope_kj_per_nm: float, steps: int) -> tuple[float, float, float, Bias]:
+    """s before and after ``steps`` under a bias of constant slope, and the error of its forces."""
+    system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(sub.system))
+    sub = replace(sub, system=system)
+    bias = install(sub, complex_, Helix12Bias(deposit_ps=0.05), temperature_kelvin=300, time_step_fs=2)
+    integrator = openmm.LangevinMiddleIntegrator(300, 5, 0.002)
+    integrator.setRandomNumberSeed(1)
+    context = openmm.Context(system, integrator, CPU.platform(), CPU.properties)
+    context.setPositions(complex_.positions[sub.atoms])
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=20)
+    context.setVelocitiesToTemperature(100, 1)
+    state = bias.state()
+    slope = slope_kj_per_nm * bias.settings.grid_angstrom / 10
+    bias.restore(context, state | {"grid_kj": slope - slope.min()})
+    before = bias.value(context)
+    error = bias.force_error(context)
+    bias.step(context, integrator, steps)
+    return before, bias.value(context), error, bias
+
+
+@pytest.mark.slow
+def test_helix_12_of_the_whole_domain_is_driven_with_right_forces(vacuum):
+    start, _ = coordinate(model_alpha_carbons(bundled_model("agonist")))
+    before, after, error, bias = driven(vacuum, whole(vacuum), -3000.0, 50)
+    assert before == pytest.approx(start, abs=0.3)
+    assert error < 1e-3
+    np.testing.assert_allclose(bias.hills().time_ps, [0.05, 0.1])
+    opposite = driven(vacuum, whole(vacuum), 3000.0, 50)
+    assert opposite[1] + 0.5 < before < after - 0.5
+
+
+def test_fixed_anchors_of_a_wide_region_count_like_mobile_ones(vacuum):
+    atoms, mobile = select_region(vacuum, Region(mobile_angstrom=4, shell_angstrom=14))
+    sub = extract(vacuum, atoms, mobile)
+    _, agonist, antagonist = helix12_groups(sub, vacuum)
+    assert {sub.system.getParticleMass(i)._value for i in antagonist} == {0.0}
+    before, after, error, _ = driven(vacuum, sub, -3000.0, 50)
+    assert before == pytest.approx(coordinate(model_alpha_carbons(bundled_model("agonist")))[0], abs=0.3)
+    assert error < 1e-3 and after > before + 0.3
+
+
+# --- refusals -------------------------------------------------------------------------------------------
+
+
+def test_a_region_without_the_groove_is_refused_with_the_residues():
+    complex_ = apo_complex()
+    region = Region(mobile_angstrom=4, shell_angstrom=2.5, helix12=(527, 547))  # the quick protocol's
+    sub = extract(complex_, *select_region(complex_, region))
+    n_forces = sub.system.getNumForces()
+    with pytest.raises(StageError, match=r"leaves out residues \[.*\b37\d\b.*\].*whole domain"):
+        install(sub, complex_, Helix12Bias(), temperature_kelvin=300, time_step_fs=4)
+    assert sub.system.getNumForces() == n_forces
+
+
+def test_a_fixed_helix_12_is_refused():
+    complex_ = apo_complex()
+    n = complex_.system.getNumParticles()
+    mobile = np.ones(n, dtype=bool)
+    residues = [r for r in complex_.topology.residues() if r.id == "540"]
+    mobile[[atom.index for atom in residues[0].atoms()]] = False
+    sub = Subsystem(complex_.system, np.arange(n), mobile)
+    with pytest.raises(StageError, match=r"residues \[540\] are fixed"):
+        helix12_groups(sub, complex_)
+
+
+def test_a_receptor_without_helix_12_is_refused():
+    complex_ = apo_complex()
+    atoms = list(complex_.topology.atoms())
+    kept = np.array([i for i in complex_.receptor_atoms if atoms[i].residue.id not in ("543", "544")])
+    with pytest.raises(StageError, match=r"lacks residues \[543, 544\]"):
+        helix12_groups(whole(complex_), replace(complex_, receptor_atoms=kept))
