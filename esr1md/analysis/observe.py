@@ -12,6 +12,7 @@ import pandas
 from esr1md.analysis import contacts, helix12
 from esr1md.analysis.mmgbsa import MMGBSA
 from esr1md.complex import Complex
+from esr1md.dynamics.images import make_whole
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
 from esr1md.dynamics.region import select_region
@@ -94,14 +95,14 @@ def observe(
 
 
 def load_frames(folder: Path) -> mdtraj.Trajectory:
-    """The replica's frames; ``StageError`` when there is none or the file is torn."""
+    """The replica's frames, whole in their periodic box; ``StageError`` when there is none or the file is torn."""
     try:
         trajectory = mdtraj.load_xtc(str(folder / "trajectory.xtc"), top=str(folder / "complex.pdb"))
     except (OSError, RuntimeError, ValueError) as error:
         raise StageError("analysis", f"the trajectory cannot be read: {error}", where=str(folder)) from error
     if not trajectory.n_frames:
         raise StageError("analysis", "the trajectory has no frame", where=str(folder))
-    return trajectory
+    return make_whole(trajectory)
 
 
 def frames_to_score(n_frames: int, wanted: int) -> np.ndarray:

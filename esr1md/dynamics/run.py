@@ -27,6 +27,7 @@ from esr1md.dynamics import checkpoint as checkpoints
 from esr1md.dynamics import output, rescue
 from esr1md.dynamics import region as regions
 from esr1md.dynamics.checkpoint import Checkpoint, Place
+from esr1md.dynamics.images import whole_positions
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Heat, Minimise, Produce, Protocol
 from esr1md.dynamics.rescue import Unstable
@@ -261,8 +262,13 @@ class _Engine:
     def _finish(self) -> SimulationRecord:
         begun = time.perf_counter()
         self._writer.close()
+        state = self._state()
         final = self._complex.positions.copy()
-        final[self._sub.atoms] = self._state().getPositions(asNumpy=True)._value
+        final[self._sub.atoms] = state.getPositions(asNumpy=True)._value
+        if self._protocol.solvent.explicit:
+            solute = self._complex.solute_atoms
+            box = state.getPeriodicBoxVectors(asNumpy=True)._value
+            final[solute] = whole_positions(self._folder / "complex.pdb", final[solute], box)
         output.write_pdb(self._complex, final, self._folder / "final.pdb")
         output.write_state(self._context, self._folder / output.FINAL_STATE)
         checkpoints.remove(self._folder)
