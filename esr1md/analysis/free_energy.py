@@ -57,6 +57,8 @@ class FreeEnergy:
         Where helix 12 was.
     crossings
         Passages between the basins.
+    antagonist_kcal
+        Free energy of the antagonist basin in this profile: the zero that replicas share.
     difference_kcal
         F(agonist) - F(antagonist), mean over the last half of the run; ``None`` if a basin was not visited by then.
     drift_kcal
@@ -71,6 +73,7 @@ class FreeEnergy:
     history_kcal: np.ndarray
     hills: Hills
     crossings: int
+    antagonist_kcal: float
     difference_kcal: float | None
     drift_kcal: float | None
     converged: bool
@@ -144,8 +147,19 @@ def analyse(hills: Hills, settings: Helix12Bias, temperature_kelvin: float, basi
     second = hills.time_ps > hills.time_ps[-1] / 2
     recent = crossings(hills.s_angstrom[second], basins)
     converged, reason = _verdict([len(v) > 0 for v in first_visit], n_crossings, recent, drift)
+    profile = profile - profile.min()
     return FreeEnergy(
-        s, profile - profile.min(), history_ps, history_kcal, hills, n_crossings, value, drift, converged, reason
+        s_angstrom=s,
+        free_energy_kcal=profile,
+        history_ps=history_ps,
+        history_kcal=history_kcal,
+        hills=hills,
+        crossings=n_crossings,
+        antagonist_kcal=_basin(s, profile, temperature_kelvin, basins[1]),
+        difference_kcal=value,
+        drift_kcal=drift,
+        converged=converged,
+        reason=reason,
     )
 
 
@@ -164,7 +178,7 @@ def crossings(s_angstrom: np.ndarray, basins: Basins = BASINS) -> int:
     return int((where[1:] != where[:-1]).sum())
 
 
-def combine(replicas: Sequence[FreeEnergy], temperature_kelvin: float, basins: Basins = BASINS) -> ReplicaFreeEnergy:
+def combine(replicas: Sequence[FreeEnergy]) -> ReplicaFreeEnergy:
     """Mean and interval over replicas that ran with the same settings.
 
     Raises
@@ -181,23 +195,25 @@ def combine(replicas: Sequence[FreeEnergy], temperature_kelvin: float, basins: B
     values = [r.difference_kcal for r in both]
     mean = low = high = None
     if both:
-        profiles = np.array(
-            [r.free_energy_kcal - _basin(s, r.free_energy_kcal, temperature_kelvin, basins[1]) for r in both]
-        )
+        profiles = np.array([r.free_energy_kcal - r.antagonist_kcal for r in both])
         mean = profiles.mean(axis=0)
-        if len(both) > 1:
-            noises = [sample_noise(column) for column in profiles.T]
-            bounds = [
-                t_interval(m, noise.sd / np.sqrt(len(both)), noise.df) for m, noise in zip(mean, noises, strict=True)
-            ]
-            low, high = np.array(bounds).T
+    if len(both) > 1:
+        noises = [sample_noise(column) for column in profiles.T]
+        root = np.sqrt(len(both))
+        low, high = np.array([t_interval(m, n.sd / root, n.df) for m, n in zip(mean, noises, strict=True)]).T
+    converged, reason = _verdict_of_replicas(replicas, values)
     return ReplicaFreeEnergy(
-        s, mean, low, high,
-        float(np.mean(values)) if values else None,
-        bootstrap_interval(values),
-        len(replicas), len(both),
-        *_verdict_of_replicas(replicas, values),
-    )  # fmt: skip
+        s_angstrom=s,
+        mean_kcal=mean,
+        low_kcal=low,
+        high_kcal=high,
+        difference_kcal=float(np.mean(values)) if values else None,
+        interval_kcal=bootstrap_interval(values),
+        n_replicas=len(replicas),
+        n_both=len(both),
+        converged=converged,
+        reason=reason,
+    )
 
 
 def _verdict(visited: Sequence[bool], n_crossings: int, recent: int, drift: float | None) -> tuple[bool, str]:

@@ -26,8 +26,8 @@ def convergence_figure(
 ) -> go.Figure:
     """Three panels: F(s), F(agonist) - F(antagonist) against time, s against time; one colour a replica.
 
-    The mean over replicas is black with its 95 % interval in grey; both places are shaded. Profiles are measured from
-    the antagonist basin where the replica visited both, else from their lowest point. Energies are kcal/mol.
+    The mean over replicas is black with its 95 % interval in grey; both places are shaded. The antagonist basin is the
+    zero of a replica that visited both places, its lowest point that of any other. Energies are kcal/mol.
     """
     figure = go.Figure(layout=_layout(basins))
     if together.low_kcal is not None:
@@ -39,10 +39,8 @@ def convergence_figure(
     for i, replica in enumerate(replicas):
         colour = VARIANT_COLOURS[i % len(VARIANT_COLOURS)]
         line = dict(mode="lines", line=dict(color=colour, width=1.3), name=f"replica {i + 1}", legendgroup=str(i))
-        profile = replica.free_energy_kcal
-        if replica.difference_kcal is not None:
-            inside = (replica.s_angstrom >= basins[1][0]) & (replica.s_angstrom <= basins[1][1])
-            profile = profile - profile[inside].min()
+        zero = 0.0 if replica.difference_kcal is None else replica.antagonist_kcal
+        profile = replica.free_energy_kcal - zero
         figure.add_scatter(x=replica.s_angstrom, y=profile, **line)
         figure.add_scatter(
             x=replica.history_ps / 1000, y=replica.history_kcal, xaxis="x2", yaxis="y2", showlegend=False, **line

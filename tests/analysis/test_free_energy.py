@@ -25,9 +25,10 @@ def hills(s: np.ndarray, height: float = 0.1) -> Hills:
 def made(value: float | None, converged: bool = True, shift: float = 0.0) -> FreeEnergy:
     profile = potential_kcal(S, 0.0) + shift
     few = hills(np.array([-6.0, 6.0]))
+    zero = profile[np.abs(S - 6.3) < 2.5].min()
     reason = "converged by its own account" if converged else "not converged: because"
     return FreeEnergy(
-        S, profile, few.time_ps, np.array([np.nan, value or np.nan]), few, 1, value, 0.1, converged, reason
+        S, profile, few.time_ps, np.array([np.nan, value or np.nan]), few, 1, zero, value, 0.1, converged, reason
     )  # fmt: skip
 
 
@@ -58,7 +59,7 @@ def test_metadynamics_recovers_the_free_energy_of_a_double_well(tilt):
         np.testing.assert_allclose(replicas[-1].free_energy_kcal, profile, atol=1e-9)
     exact = difference(s, potential_kcal(s, tilt), TEMPERATURE, BASINS)
     assert np.sign(exact) == -np.sign(tilt) and abs(exact) > 0.9
-    together = combine(replicas, TEMPERATURE, BASINS)
+    together = combine(replicas)
     assert together.difference_kcal == pytest.approx(exact, abs=0.3)
     assert together.interval_kcal[0] < together.difference_kcal < together.interval_kcal[1]
     assert all(r.crossings > 50 and r.history_kcal.shape == r.history_ps.shape for r in replicas)
@@ -121,7 +122,7 @@ def test_no_hill_is_a_failure_that_says_why():
 
 
 def test_replicas_are_averaged_from_the_antagonist_basin():
-    together = combine([made(0.1, shift=0.0), made(0.3, shift=5.0)], TEMPERATURE, BASINS)
+    together = combine([made(0.1, shift=0.0), made(0.3, shift=5.0)])
     assert together.difference_kcal == pytest.approx(0.2)
     assert together.interval_kcal[0] < 0.1 and together.interval_kcal[1] > 0.3
     # the same profile but for a constant: no spread is left
@@ -130,22 +131,22 @@ def test_replicas_are_averaged_from_the_antagonist_basin():
 
 
 def test_one_replica_is_never_enough():
-    together = combine([made(0.1)], TEMPERATURE, BASINS)
+    together = combine([made(0.1)])
     assert together.difference_kcal == pytest.approx(0.1) and together.interval_kcal is None
     assert together.low_kcal is None and not together.converged
 
 
 def test_replicas_that_disagree_are_not_converged_though_each_says_so():
-    together = combine([made(-2.0), made(1.5)], TEMPERATURE, BASINS)
+    together = combine([made(-2.0), made(1.5)])
     assert not together.converged and "3.5 kcal/mol apart" in together.reason
 
 
 def test_a_replica_that_never_crossed_is_counted_and_not_averaged():
-    together = combine([made(0.5), made(0.7), made(None, converged=False)], TEMPERATURE, BASINS)
+    together = combine([made(0.5), made(0.7), made(None, converged=False)])
     assert (together.n_replicas, together.n_both) == (3, 2)
     assert together.difference_kcal == pytest.approx(0.6)
     assert "1 of 3 replicas are not (not converged: because)" in together.reason
-    nothing = combine([made(None, converged=False)] * 2, TEMPERATURE, BASINS)
+    nothing = combine([made(None, converged=False)] * 2)
     assert nothing.difference_kcal is None and nothing.mean_kcal is None
     assert verdict_line(nothing).startswith("F(agonist) - F(antagonist) is not known; not converged")
 
@@ -153,7 +154,7 @@ def test_a_replica_that_never_crossed_is_counted_and_not_averaged():
 def test_replicas_of_different_grids_are_refused():
     other = replace(made(0.1), s_angstrom=S + 1)
     with pytest.raises(ValueError, match="different grids"):
-        combine([made(0.1), other], TEMPERATURE)
+        combine([made(0.1), other])
 
 
 # --- the plot -------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def two():
         run = Run(seed=seed)
         run.step(20_000)
         found.append(analyse(run.bias.hills(), SETTINGS, TEMPERATURE, BASINS))
-    return found, combine(found, TEMPERATURE, BASINS)
+    return found, combine(found)
 
 
 def test_the_figure_has_each_replica_in_every_panel(two):
