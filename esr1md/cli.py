@@ -16,6 +16,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from esr1md import __version__
+from esr1md.commands.bench import bench
 from esr1md.commands.ligands import ligands_app
 from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
 from esr1md.commands.parameters import parameters as _parameters_command  # noqa: F401  adds itself to "ligands"
@@ -250,6 +251,9 @@ def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None
             show(doctor_view(found))
     if found["status"] == "problem":
         raise typer.Exit(1)
+
+
+app.command()(bench)
 
 
 # -- helpers ----------------------------------------------------------------------------------------------

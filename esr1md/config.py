@@ -340,9 +340,19 @@ class ScreenConfig(Settings):
 
 
 class SiteConfig(Settings):
-    """Where a screen runs: ``workers`` simulations at once, each with ``threads`` CPU threads.
+    """Where a screen runs, and how its simulations share the machine; ``auto`` fits the machine.
 
-    ``auto`` fits the machine.
+    Attributes
+    ----------
+    workers
+        Simulations at once, on all GPUs together; ``auto``: one for each CPU core, or ``per_gpu`` on each GPU.
+    threads
+        CPU threads of each; ``auto`` divides the cores.
+    per_gpu
+        Simulations that share a GPU; ``auto`` takes what ``esr1md bench`` has measured for the protocol, else a guess.
+    mps
+        Whether NVIDIA's multi-process service is started where it can be and several simulations share a GPU; ``false``
+        keeps the simulations from one that the machine runs, too.
     """
 
     name: str
@@ -350,6 +360,19 @@ class SiteConfig(Settings):
     kind: Literal["local"] = "local"
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=48)] = "auto"  # 48: clients of one MPS server
+    mps: bool = True
+
+    @model_validator(mode="after")
+    def validate_sharing(self) -> SiteConfig:
+        if self.workers != "auto" and self.per_gpu != "auto":
+            raise problem(
+                f"workers ({self.workers}) and per_gpu ({self.per_gpu}) are both given",
+                at=("per_gpu",),
+                expected="one of them",
+                do="workers is all simulations at once, per_gpu those on each GPU",
+            )
+        return self
 
 
 def load_screen(name_or_path: str | Path) -> ScreenConfig:

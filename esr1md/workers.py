@@ -20,7 +20,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -44,10 +45,21 @@ class WorkerPool:
         CPU threads each process may use (``OMP_NUM_THREADS``, ``OPENMM_CPU_THREADS``).
     log_folder
         Where each worker's standard output and error go; libraries print there, never on the user's terminal.
+    environment
+        A context manager entered before the first process starts and left once all have ended: it yields what their
+        environment has besides this process's (:func:`esr1md.dynamics.slots.worker_environment`).
     """
 
-    def __init__(self, slots: int, *, threads: int = 1, log_folder: Path) -> None:
+    def __init__(
+        self,
+        slots: int,
+        *,
+        threads: int = 1,
+        log_folder: Path,
+        environment: AbstractContextManager[Mapping[str, str]] | None = None,
+    ) -> None:
         self.slots, self.threads, self.log_folder = slots, threads, Path(log_folder)
+        self._given, self._environment, self._setting = environment, None, ExitStack()
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()  # a warm worker is taken first
         self._alive: set[_Worker] = set()
         self._guard = threading.Lock()
@@ -96,12 +108,15 @@ class WorkerPool:
             alive, self._alive = self._alive, set()
         for worker in alive:
             worker.kill()
+        self._setting.close()
 
     def _new_worker(self) -> _Worker:
         with self._guard:
             if self._closed:
                 raise PoolClosed
-            worker = _Worker(self.threads, self.log_folder)
+            if self._environment is None:
+                self._environment = dict(self._setting.enter_context(self._given)) if self._given else {}
+            worker = _Worker(self.threads, self.log_folder, self._environment)
             self._alive.add(worker)
         return worker
 
@@ -114,7 +129,7 @@ class WorkerPool:
 class _Worker:
     """One process and the two pipes to it."""
 
-    def __init__(self, threads: int, log_folder: Path) -> None:
+    def __init__(self, threads: int, log_folder: Path, environment: Mapping[str, str]) -> None:
         log_folder.mkdir(parents=True, exist_ok=True)
         answers, answer_end = os.pipe()
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENMM_CPU_THREADS", "MKL_NUM_THREADS"), str(threads))
@@ -129,7 +144,7 @@ class _Worker:
                     stdout=log,
                     stderr=log,
                     pass_fds=(answer_end,),
-                    env={**os.environ, **limits, "PYTHONPATH": search_path},
+                    env={**os.environ, **environment, **limits, "PYTHONPATH": search_path},
                     start_new_session=True,  # Ctrl-C reaches the parent only, which decides what to end
                 )
         finally:

@@ -5,7 +5,7 @@ Nothing is simulated while planning, and whatever the user got wrong is found no
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -13,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from esr1md.config import ALL, APO, ScreenConfig, SiteConfig, load_site
+from esr1md.dynamics.mps import program as mps_program
 from esr1md.dynamics.platforms import PlatformChoice, choose_platform
 from esr1md.dynamics.protocol import Protocol, load_protocol
+from esr1md.dynamics.slots import Device, Packing, divide_cores, find_devices, usable_cores
+from esr1md.dynamics.throughput import Measurement, recall
 from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
 from esr1md.ligand.labels import labels
@@ -25,7 +28,7 @@ from esr1md.screen.replica import Job
 from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, numeric_versions
 from esr1md.store.artifacts import Store
 
-#: A GPU runs several small systems at once before it is busy.
+#: Simulations on a GPU before anything was measured there; small systems leave a large one idle.
 _GPU_SHARE = 4
 
 
@@ -49,6 +52,8 @@ class Plan:
         Replicas of the whole matrix; more than ``len(jobs)`` when a limit was given.
     slots, threads
         Simulations at once, and CPU threads of each.
+    packing
+        The same, the GPUs they share and where the number comes from.
     estimate
         Time and disk that are left to spend.
     """
@@ -64,6 +69,7 @@ class Plan:
     matrix_size: int
     slots: int
     threads: int
+    packing: Packing
     estimate: Estimate
 
     @property
@@ -100,6 +106,7 @@ class Plan:
             "platform_reason": self.platform.reason,
             "slots": self.slots,
             "threads": self.threads,
+            "packing": self.packing.to_json(),
             "estimate": asdict(self.estimate),
         }
 
@@ -113,6 +120,7 @@ class Plan:
             "platform_reason": self.platform.reason,
             "slots": self.slots,
             "threads": self.threads,
+            "packing": self.packing.to_json(),
             "estimate": asdict(self.estimate),
             "matrix_size": self.matrix_size,
             "config": self.config.model_dump(mode="json"),
@@ -190,7 +198,7 @@ def plan_screen(
         for cell in cells
     ]
     with _at(config, "platform") if platform is None else _at(None):
-        choice, slots, threads = choose_slots(site, platform or config.platform, len(jobs))
+        choice, packing = choose_slots(site, platform or config.platform, len(jobs), protocol)
     store = Store(store_root)
     taken = _limited(jobs, limit, store)
     return Plan(
@@ -203,9 +211,10 @@ def plan_screen(
         references=_references(config, chosen, cells),
         jobs=taken,
         matrix_size=len(jobs),
-        slots=slots,
-        threads=threads,
-        estimate=estimate(taken, protocol, choice, slots, threads, store),
+        slots=packing.slots,
+        threads=packing.threads,
+        packing=packing,
+        estimate=estimate(taken, protocol, choice, packing.slots, packing.threads, store),
     )
 
 
@@ -217,21 +226,80 @@ def _limited(jobs: list[Job], limit: int | None, store: Store) -> tuple[Job, ...
     return tuple(job for job in jobs if job.spec.digest not in beyond)
 
 
-def choose_slots(site: SiteConfig, request: str, replicas: int) -> tuple[PlatformChoice, int, int]:
-    """The platform, how many simulations run at once and the CPU threads of each.
+def choose_slots(site: SiteConfig, request: str, replicas: int, protocol: Protocol) -> tuple[PlatformChoice, Packing]:
+    """The platform, and how the simulations share the machine.
 
-    On the CPU platform small systems scale poorly over threads, so each core takes a simulation of its own.
+    On the CPU platform small systems scale poorly over threads, so each core takes a simulation of its own. A GPU takes
+    as many as ``esr1md bench`` found best there for the protocol, else as many as a guess says.
+
+    Raises
+    ------
+    InputError
+        The platform that was asked for cannot be used.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = 1 if site.threads == "auto" else site.threads
-    choice = choose_platform(request, threads=threads)
-    if site.workers != "auto":
-        slots = site.workers
-    elif choice.name in ("CPU", "Reference"):
-        slots = max(1, cores // threads)
+    choice = choose_platform(request)
+    devices = find_devices(choice.name)
+    shared = _choose_mps(site, choice.name)
+    if devices:
+        per_device, basis, reason = _per_device(site, choice.name, devices, protocol, shared[0] == "used")
+        # each simulation keeps a core busy; what was measured on one GPU had all of them
+        slots = min(per_device * len(devices), max(usable_cores(), per_device))
+        slots = site.workers if site.workers != "auto" else slots
+        if per_device == 1 and shared[0] == "used":
+            shared = ("untouched", "one simulation on each GPU")
     else:
-        slots = min(_GPU_SHARE, cores)
-    return choice, max(1, min(slots, replicas)), threads
+        slots, basis, reason = _on_cores(site, choice.name, protocol)
+        per_device = 0
+    slots = max(1, min(slots, replicas))
+    threads = divide_cores(slots) if site.threads == "auto" else site.threads
+    choice = choose_platform(request, threads=threads)
+    return choice, Packing(slots, threads, per_device, devices, basis, reason, *shared)
+
+
+def _per_device(
+    site: SiteConfig, platform: str, devices: tuple[Device, ...], protocol: Protocol, mps: bool
+) -> tuple[int, str, str]:
+    """Simulations on each GPU, where the number comes from, and that in words."""
+    if site.per_gpu != "auto":
+        return site.per_gpu, "site", f"site '{site.name}' says {site.per_gpu} on each GPU"
+    if site.workers != "auto":
+        return math.ceil(site.workers / len(devices)), "site", f"site '{site.name}' says {site.workers} at once"
+    for with_mps in (mps, False):  # what was measured without it is not too many with it
+        if (found := recall(devices, platform, protocol, mps=with_mps)) is not None:
+            return found.best, "measured", _as_measured(found)
+    return min(_GPU_SHARE, usable_cores()), "guess", _as_guessed(protocol)
+
+
+def _on_cores(site: SiteConfig, platform: str, protocol: Protocol) -> tuple[int, str, str]:
+    """The same where there is no GPU."""
+    if site.workers != "auto":
+        return site.workers, "site", f"site '{site.name}' says {site.workers} at once"
+    if site.threads != "auto":
+        return usable_cores() // site.threads, "site", f"site '{site.name}' says {site.threads} threads each"
+    if (found := recall((), platform, protocol, mps=False)) is not None:
+        return found.best, "measured", _as_measured(found)
+    return usable_cores(), "guess", "one on each core"
+
+
+def _as_measured(found: Measurement) -> str:
+    how = " with MPS" if found.mps else ""
+    gain = "" if math.isnan(found.gain) else f" do {found.gain:.2g} times one's ns/day"
+    return f"measured {found.measured}: {found.best} at once{how}{gain}"
+
+
+def _as_guessed(protocol: Protocol) -> str:
+    return f"a guess: 'esr1md bench --protocol {protocol.name}' measures what is best here"
+
+
+def _choose_mps(site: SiteConfig, platform: str) -> tuple[str, str]:
+    """Whether MPS is to be used, and why; whether it then works is seen when the simulations start."""
+    if not site.mps:
+        return "off", f"site '{site.name}' says so"
+    if platform != "CUDA":
+        return "untouched", "it serves CUDA only"
+    if mps_program() is None:
+        return "untouched", "nvidia-cuda-mps-control is not installed"
+    return "used", "nvidia-cuda-mps-control is installed"
 
 
 # -- resolving what the user wrote -----------------------------------------------------------------------------
