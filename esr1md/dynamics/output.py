@@ -17,7 +17,7 @@ from esr1md.dynamics.region import Subsystem
 from esr1md.errors import StageError
 
 TRAJECTORY, ENERGIES, GROWING = "trajectory.xtc", "energies.parquet", "energies.csv"
-SYSTEM, FINAL_STATE = "system.xml.gz", "state.xml.gz"
+SYSTEM, FINAL_STATE, HILLS = "system.xml.gz", "state.xml.gz", "helix12_hills.csv"
 
 #: Columns of ``energies.parquet``: time within the stage; ``volume_nm3`` is missing without a periodic box.
 COLUMNS = ("stage", "time_ps", "potential_kj", "kinetic_kj", "temperature_kelvin", "volume_nm3")

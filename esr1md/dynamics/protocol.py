@@ -12,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from esr1md.catalogue import named_file
 from esr1md.config import Settings, load_settings
+from esr1md.dynamics.helix12_bias import Helix12Bias
 
 Positive = Annotated[float, Field(gt=0)]
 
@@ -78,11 +79,16 @@ class Equilibrate(Settings):
 
 
 class Produce(Settings):
-    """Dynamics whose frames are kept, one every ``frame_ps``."""
+    """Dynamics whose frames are kept, one every ``frame_ps``.
+
+    With ``helix12_bias`` helix 12 is driven between its places by metadynamics
+    (:mod:`~esr1md.dynamics.helix12_bias`); such frames are biased, so they give a free energy and no score.
+    """
 
     kind: Literal["produce"]
     duration_ps: Positive
     frame_ps: Positive
+    helix12_bias: Helix12Bias | None = None
 
     @model_validator(mode="after")
     def validate_frames(self) -> "Produce":
@@ -186,6 +192,8 @@ class Protocol(Settings):
             raise ValueError("a protocol needs exactly one produce stage, as its last stage")
         if self.region is not None and self.solvent.explicit:
             raise ValueError("region is for implicit solvent: a fixed shell cannot stand in for a water box")
+        if self.region is not None and self.production.helix12_bias is not None:
+            raise ValueError("helix12_bias needs the whole domain: helix 12 leaves the region; take region out")
         if self.region is None and self.scoring.receptor == "simulated":
             raise ValueError("scoring.receptor 'simulated' needs a region; without one write 'whole'")
         return self

@@ -8,6 +8,7 @@ left out of the forces and keeps its model position, so every frame is still a w
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,9 @@ class Subsystem:
 
 
 def whole(complex_: Complex) -> Subsystem:
-    """The complex as it is, every atom mobile."""
+    """The complex as it is, every atom mobile; a System of its own, to which forces may be added."""
     n = complex_.system.getNumParticles()
-    return Subsystem(complex_.system, np.arange(n), np.ones(n, dtype=bool))
+    return Subsystem(copy.deepcopy(complex_.system), np.arange(n), np.ones(n, dtype=bool))
 
 
 def select_region(complex_: Complex, region: Region) -> tuple[np.ndarray, np.ndarray]:

@@ -27,8 +27,9 @@ from esr1md.dynamics import checkpoint as checkpoints
 from esr1md.dynamics import output, rescue
 from esr1md.dynamics import region as regions
 from esr1md.dynamics.checkpoint import Checkpoint, Place
+from esr1md.dynamics.helix12_bias import Bias, install
 from esr1md.dynamics.images import whole_positions
-from esr1md.dynamics.platforms import PlatformChoice
+from esr1md.dynamics.platforms import TOLERANCE, PlatformChoice
 from esr1md.dynamics.protocol import Heat, Minimise, Produce, Protocol
 from esr1md.dynamics.rescue import Unstable
 from esr1md.dynamics.restraints import add_restraint, set_restraint
@@ -125,7 +126,8 @@ def simulate(
     """Run all stages, or go on where an earlier call with the same arguments was interrupted.
 
     Writes ``complex.pdb`` (the start), ``trajectory.xtc``, ``energies.parquet``, ``final.pdb``, ``system.xml.gz``,
-    ``state.xml.gz`` and ``simulation.json``; until it is done also ``checkpoint.npz`` and the one before it.
+    ``state.xml.gz`` and ``simulation.json``, with a helix-12 bias ``helix12_hills.csv``; until it is done also
+    ``checkpoint.npz`` and the one before it.
 
     Parameters
     ----------
@@ -190,6 +192,15 @@ class _Engine:
         self._moving = self._sub.mobile & (_masses(self._sub.system) > 0)
         self._degrees = degrees_of_freedom(self._sub)
         self._restraint = add_restraint(self._sub, complex_)
+        self._bias: Bias | None = None
+        if protocol.production.helix12_bias is not None:
+            self._bias = install(
+                self._sub,
+                complex_,
+                protocol.production.helix12_bias,
+                temperature_kelvin=protocol.temperature_kelvin,
+                time_step_fs=protocol.time_step_fs,
+            )
         if protocol.solvent.explicit:
             barostat = openmm.MonteCarloBarostat(protocol.pressure_bar, protocol.temperature_kelvin, 25)
             barostat.setRandomNumberSeed(seed)
@@ -238,6 +249,7 @@ class _Engine:
             "processor": f"{machine.machine()} {machine.node()}",
         }
         self._progress, self._checkpoint_s = progress, checkpoint_s
+        self._check_bias()
         output.write_pdb(self._complex, self._complex.positions, self._folder / "complex.pdb")
         self._go_on()
         self._writer = output.Writer(self._complex, self._sub, self._protocol, self._folder, frames=self._place.frames)
@@ -271,6 +283,8 @@ class _Engine:
             final[solute] = whole_positions(self._folder / "complex.pdb", final[solute], box)
         output.write_pdb(self._complex, final, self._folder / "final.pdb")
         output.write_state(self._context, self._folder / output.FINAL_STATE)
+        if self._bias is not None:
+            self._bias.hills().write(self._folder / output.HILLS)
         checkpoints.remove(self._folder)
         place, protocol = self._place, self._protocol
         self._phase("finishing", started=begun)
@@ -294,6 +308,15 @@ class _Engine:
         )
         (self._folder / "simulation.json").write_text(json.dumps(asdict(record), indent=1))
         return record
+
+    def _check_bias(self) -> None:
+        error = self._bias.force_error(self._context) if self._bias is not None else 0.0
+        if not error <= TOLERANCE:
+            raise StageError(
+                "dynamics",
+                f"platform {self._platform.name} computes other forces of the helix-12 bias than Reference (relative "
+                f"error {error:.2g}); another version of OpenMM or another platform is needed",
+            )
 
     # -- stages ------------------------------------------------------------------------------------------------
 
@@ -332,7 +355,7 @@ class _Engine:
             self._context.setVelocitiesToTemperature(start, self._seed)
             self._has_velocities = True
         marks = self._marks(stage)
-        good = self._state(velocities=True)
+        good, hills = self._state(velocities=True), self._bias and self._bias.state()
         for mark in marks:
             if mark <= self._place.step:
                 continue
@@ -344,8 +367,10 @@ class _Engine:
                 except Unstable as error:
                     self._rescue(stage, error, good)
                     self._place.step = before
+                    if self._bias is not None:
+                        self._bias.restore(self._context, hills)
             self._look(stage, mark, state)
-            good = state
+            good, hills = state, self._bias and self._bias.state()
             self._progress(
                 stage.kind, (self._done_ps + mark / marks[-1] * stage.duration_ps) / self._protocol.dynamics_ps
             )
@@ -377,7 +402,7 @@ class _Engine:
             steps = min(mark - self._place.step, max(1, int(LOOK_S * self._steps_per_s)) if self._steps_per_s else 10)
             begun = time.perf_counter()
             try:
-                self._integrator.step(steps << self._place.halvings)
+                self._step(steps, biased=isinstance(stage, Produce))
             except openmm.OpenMMException as error:
                 raise Unstable(" ".join(str(error).split())[:200]) from error
             self._steps_per_s = steps / max(time.perf_counter() - begun, 1e-6)
@@ -388,6 +413,13 @@ class _Engine:
         state = self._state(velocities=True, energy=True)
         self._check(state)
         return state
+
+    def _step(self, steps: int, *, biased: bool) -> None:
+        """Time steps of the protocol, each as many of the integrator as rescues have made it."""
+        if biased and self._bias is not None:
+            self._bias.step(self._context, self._integrator, steps, 2**self._place.halvings)
+        else:
+            self._integrator.step(steps << self._place.halvings)
 
     def _set_temperature(self, kelvin: float) -> None:
         self._integrator.setTemperature(kelvin)
@@ -493,6 +525,7 @@ class _Engine:
                 state.getVelocities(asNumpy=True)._value,
                 state.getPeriodicBoxVectors(asNumpy=True)._value,
                 self._context.createCheckpoint() if self._has_velocities else b"",
+                self._bias.state() if self._bias is not None else {},
             ),
         )
         self._add("writing", time.perf_counter() - begun)
@@ -524,6 +557,8 @@ class _Engine:
             self._context.setPeriodicBoxVectors(*found.box)
             self._context.setPositions(found.positions)
             self._context.setVelocities(found.velocities)
+        if self._bias is not None:
+            self._bias.restore(self._context, found.bias)
         self._has_velocities = bool(found.blob)
         self._integrator.setStepSize(self._step_fs() / 1000)
         stage = self._protocol.stages[place.stage]

@@ -220,3 +220,23 @@ def test_a_full_disk_during_a_frame_loses_nothing_before_it(uninterrupted, tmp_p
         check_same(work, uninterrupted[0])
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.mark.slow
+def test_the_hills_of_a_biased_replica_survive_a_kill(tmp_path):
+    """Whole domain with a helix-12 bias: hills are neither lost nor laid twice."""
+    produce = {"kind": "produce", "duration_ps": 0.048, "frame_ps": 0.016, "helix12_bias": {"deposit_ps": 0.012}}
+    stages = [{"kind": "minimise", "iterations": 20, "solvent": False}, produce]
+    protocol = tiny_protocol(stages=stages, region=None, scoring={"receptor": "whole"})
+    hills = []
+    for name, stops in (("whole", False), ("killed", True)):
+        folder = tmp_path / name
+        folder.mkdir()
+        options = {"seed": 2, "platform": CPU, "folder": folder, "checkpoint_s": 0}
+        if stops:
+            with pytest.raises(Killed):
+                simulate(apo_complex(), protocol, progress=kill_at("produce", 2 / 3), **options)
+        assert simulate(apo_complex(), protocol, **options).n_frames == 3
+        hills.append(np.loadtxt(folder / "helix12_hills.csv", delimiter=",", skiprows=1))
+    assert len(hills[0]) == 4
+    np.testing.assert_allclose(hills[1], hills[0], atol=1e-3)
