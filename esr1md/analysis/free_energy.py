@@ -240,9 +240,9 @@ def _verdict(visited: Sequence[bool], n_crossings: int, recent: int, drift: floa
 
 
 def _verdict_of_replicas(replicas: Sequence[FreeEnergy], values: Sequence[float]) -> tuple[bool, str]:
-    if len(replicas) < 2:
-        return False, "not converged: one replica cannot say how replicas differ"
     against = [r.reason for r in replicas if not r.converged]
+    if len(replicas) == 1:
+        return False, against[0] if against else "not converged: one replica cannot say how replicas differ"
     if against:
         more = f" ({against[0]})" if len(against) == 1 else f" (the first: {against[0]})"
         return False, f"not converged: {len(against)} of {len(replicas)} replicas are not{more}"

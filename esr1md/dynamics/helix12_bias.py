@@ -15,6 +15,7 @@ are its coordinate, its walls, its place in a checkpoint and a record of every h
 from __future__ import annotations
 
 import copy
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ GRID_MARGIN = 3.0
 _POINTS_PER_WIDTH = 5
 
 KCAL = 4.184
+#: kcal/mol/K.
+_KT_PER_KELVIN = 8.31446261815324e-3 / KCAL
 #: kJ/mol/nm^2 per kcal/mol/A^2.
 _WALL_UNIT = 418.4
 #: Slope (kJ/mol/nm) of the bias that the forces are compared under: far above the rounding of a GPU's forces.
@@ -81,10 +84,10 @@ class Helix12Bias(Settings):
         Points of the grid that the bias is kept on; five for each width if not given.
     """
 
-    height_kcal: Positive = 0.3
+    height_kcal: Positive = 0.2
     width_angstrom: Annotated[float, Field(ge=0.05, le=2)] = 0.5
     bias_factor: Annotated[float, Field(gt=1, le=1000)] = 15.0
-    deposit_ps: Annotated[float, Field(ge=0.01)] = 1.0
+    deposit_ps: Annotated[float, Field(ge=0.01)] = 5.0
     minimum_angstrom: float = -10.0
     maximum_angstrom: float = 12.0
     reach_angstrom: Positive = 40.0
@@ -130,6 +133,31 @@ class Helix12Bias(Settings):
         """s (n,) in angstrom at which the bias is kept, margins beyond the walls included."""
         n = self.grid_points or 1 + int(np.ceil(_POINTS_PER_WIDTH * self._span / self.width_angstrom))
         return np.linspace(self.minimum_angstrom - GRID_MARGIN, self.maximum_angstrom + GRID_MARGIN, n)
+
+    def filling_ps(self, depth_kcal: float = 10.0, temperature_kelvin: float = 300.0) -> float:
+        """Least time (ps) until hills have filled a free energy ``depth_kcal`` deep all along s.
+
+        Of hills laid evenly over the length L between the walls, each ``height exp(-bias / kT (bias_factor - 1))``
+        high: ``t = deposit L c (exp(bias / c) - 1) / (height width sqrt(2 pi))`` with ``c = kT (bias_factor - 1)`` and
+        ``bias = depth (bias_factor - 1) / bias_factor``. Helix 12 follows only if it relaxes faster than that.
+        """
+        c = _KT_PER_KELVIN * temperature_kelvin * (self.bias_factor - 1)
+        bias = depth_kcal * (self.bias_factor - 1) / self.bias_factor
+        area = self.height_kcal * self.width_angstrom * np.sqrt(2 * np.pi)
+        length = self.maximum_angstrom - self.minimum_angstrom
+        return float(self.deposit_ps * length * c * np.expm1(bias / c) / area)
+
+
+def price(settings: Helix12Bias, production_ps: float, replicas: int, temperature_kelvin: float = 300.0) -> str:
+    """What a run costs and what it can be hoped to give, in one sentence for the plan of a screen."""
+    filling = settings.filling_ps(temperature_kelvin=temperature_kelvin) / 1000
+    ns = production_ps / 1000
+    short = " (longer than this production)" if filling > ns else ""
+    return (
+        f"helix-12 metadynamics: {replicas} x {ns:g} ns for each cell; hills need at least {filling:.1f} ns{short} to "
+        "fill 10 kcal/mol, and helix 12 must then pass between its places several times, which it did not do once in "
+        "240 ns without a bias: expect 'not converged' from a short run"
+    )
 
 
 @dataclass(frozen=True)
@@ -270,7 +298,7 @@ class Bias:
         self.settings = settings
         self._time_step_ps = time_step_fs / 1000
         self._step = 0
-        self._hills: list[tuple[int, float, float]] = []
+        self._hills = array("d")  # step, s (angstrom), height (kcal/mol) of one hill after the other
         self._n_particles = system.getNumParticles()
         self._coordinate = _centroid_force(system, groups, "distance(g1,g2)-distance(g1,g3)")
         system.addForce(_walls(system, groups, settings))
@@ -319,7 +347,7 @@ class Bias:
 
     def hills(self) -> Hills:
         """All hills so far."""
-        step, s, height = np.array(self._hills, dtype=float).reshape(-1, 3).T
+        step, s, height = self.state()["hills"].T
         return Hills(step * self._time_step_ps, s, height)
 
     def state(self) -> dict[str, np.ndarray]:
@@ -327,7 +355,7 @@ class Bias:
         return {
             "step": np.array(self._step),
             "grid_kj": self._metadynamics._totalBias.copy(),
-            "hills": np.array(self._hills, dtype=float).reshape(-1, 3),
+            "hills": np.array(self._hills).reshape(-1, 3),
         }
 
     def restore(self, context: openmm.Context, state: Mapping[str, np.ndarray]) -> None:
@@ -347,7 +375,7 @@ class Bias:
                 "dynamics", f"the state of the helix-12 bias has a grid of shape {grid.shape}; expected ({n},) numbers"
             )
         self._metadynamics.load(grid, context)
-        self._hills = [(int(step), s, height) for step, s, height in hills.tolist()]
+        self._hills = array("d", hills.ravel())
         self._step = int(state["step"])
 
     def free_energy(self) -> tuple[np.ndarray, np.ndarray]:
@@ -414,7 +442,7 @@ class Bias:
     def _laid(self, s_nm: float, height_kj: float) -> None:
         if not np.isfinite(s_nm) or not np.isfinite(height_kj):
             raise openmm.OpenMMException(f"the coordinate of helix 12 is {s_nm}")
-        self._hills.append((self._step, 10 * s_nm, height_kj / KCAL))
+        self._hills.extend((self._step, 10 * s_nm, height_kj / KCAL))
 
 
 class _Metadynamics(app.Metadynamics):

@@ -23,23 +23,63 @@ from esr1md.dynamics.helix12_bias import (
     coordinate,
     helix12_groups,
     install,
+    price,
 )
-from esr1md.dynamics.protocol import Region
+from esr1md.dynamics.protocol import Region, load_protocol
 from esr1md.dynamics.region import Subsystem, extract, select_region, whole
-from esr1md.errors import StageError
+from esr1md.errors import InputError, StageError
 from esr1md.receptor.frame import CORE, bundled_model, model_alpha_carbons
 from systems import CPU, apo_complex
 
-#: The biased part of a protocol, as a user writes it.
+#: The biased part of a protocol, as a user writes it; the defaults.
 YAML = """
-height_kcal: 0.3 kcal/mol
+height_kcal: 0.2 kcal/mol
 width_angstrom: 0.05 nm
 bias_factor: 15
-deposit_ps: 1 ps
+deposit_ps: 5 ps
 minimum_angstrom: -10
 maximum_angstrom: 12
 reach_angstrom: 4 nm
 wall_kcal_per_angstrom2: 10
+"""
+
+#: The protocol that drives helix 12, whole.
+PROTOCOL = """
+name: helix12-metadynamics
+description: >-
+  The free energy of helix 12 between its two places by well-tempered metadynamics in TIP3P water, on a GPU: 500 ns
+  for each replica of each cell. Not a screen; see docs/helix12-free-energy.md.
+solvent:
+  model: tip3p
+  cutoff_angstrom: 9
+  padding_angstrom: 12
+  ionic_strength_molar: 0.15
+temperature_kelvin: 300
+friction_per_ps: 1
+time_step_fs: 4
+hydrogen_mass_dalton: 3
+pressure_bar: 1
+stages:
+  - {kind: minimise, iterations: 1000, restrain: {selection: protein-heavy, kcal_per_angstrom2: 5}}
+  - {kind: heat, from_kelvin: 50, duration_ps: 100, restrain: {selection: solute-heavy, kcal_per_angstrom2: 5}}
+  - {kind: equilibrate, duration_ps: 500, restrain: {selection: protein-heavy, kcal_per_angstrom2: 2}}
+  - {kind: equilibrate, duration_ps: 500, restrain: {selection: protein-backbone, kcal_per_angstrom2: 0.5}}
+  - {kind: equilibrate, duration_ps: 2000}
+  - kind: produce
+    duration_ps: 500000
+    frame_ps: 100
+    helix12_bias:
+      height_kcal: 0.2
+      width_angstrom: 0.5
+      bias_factor: 15
+      deposit_ps: 5
+      minimum_angstrom: -10
+      maximum_angstrom: 12
+      reach_angstrom: 40
+      wall_kcal_per_angstrom2: 10
+scoring:
+  frames: 100
+  receptor: whole
 """
 
 
@@ -79,6 +119,20 @@ def test_settings_read_units():
     assert settings.grid_angstrom[[0, -1]] == pytest.approx([-13, 15])
 
 
+def test_a_protocol_holds_them(tmp_path):
+    path = tmp_path / "helix12-metadynamics.yaml"
+    path.write_text(PROTOCOL)
+    assert load_protocol(str(path)).production.helix12_bias == Helix12Bias()
+
+
+def test_a_misspelt_key_is_answered_at_its_line(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(PROTOCOL.replace("bias_factor", "bias_faktor"))
+    line = 1 + PROTOCOL.split("bias_factor")[0].count("\n")
+    with pytest.raises(InputError, match=rf"mine.yaml:{line}: unknown key 'bias_faktor'.*bias_factor"):
+        load_protocol(str(path))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -103,6 +157,23 @@ def test_settings_that_cannot_be_are_refused_in_words(changes, message):
 
 def test_the_grid_that_the_refusal_asks_for_is_accepted():
     assert len(Helix12Bias(grid_points=113).grid_angstrom) == 113
+
+
+def test_filling_time_is_that_of_hills_laid_evenly_one_by_one():
+    settings = Helix12Bias(bias_factor=6, height_kcal=0.01)
+    kt, length = 8.31446261815324e-3 / 4.184 * 300, 22.0
+    bias, n = 0.0, 0
+    while bias < 7 * 5 / 6:
+        bias += 0.01 * np.exp(-bias / (5 * kt)) * 0.5 * np.sqrt(2 * np.pi) / length
+        n += 1
+    assert settings.filling_ps(7.0) == pytest.approx(5.0 * n, rel=0.01)
+
+
+def test_the_price_says_when_production_cannot_even_fill_the_wells():
+    assert "2 x 1 ns" in price(Helix12Bias(), 1000, 2) and "longer than this production" in price(
+        Helix12Bias(), 1000, 2
+    )
+    assert "longer than this production" not in price(Helix12Bias(), 500_000, 4)
 
 
 # --- hills, chunks, checkpoints -------------------------------------------------------------------------
