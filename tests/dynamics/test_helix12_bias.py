@@ -327,6 +327,11 @@ def test_forces_agree_with_reference_also_in_a_periodic_box(platform, periodic):
     assert bias.force_error(context) < 1e-4
     for key, value in bias.state().items():
         np.testing.assert_array_equal(value, before[key])
+    if periodic:  # a particle in another image of the box (5 nm) is where it was
+        here = bias.value(context)
+        positions = context.getState(positions=True).getPositions(asNumpy=True)._value
+        context.setPositions(positions + [[5.0, 0, 0], [0, 0, 0], [0, 0, 0]])
+        assert bias.value(context) == pytest.approx(here, abs=1e-4)
 
 
 def test_a_force_that_is_wrong_is_seen():
