@@ -81,7 +81,7 @@ def diagnose(store: Path | str = "runs", *, report: Callable[[str], None] | None
         "python": check_python,
         "packages": check_packages,
         "GPUs": lambda: gpu_findings,
-        "OpenMM platforms": lambda: check_platforms(gpus, probes),
+        "OpenMM platforms": lambda: [*check_platforms(gpus, probes), *check_sharing(probes)],
         "ligand parameters": lambda: [*check_ambertools(), *check_charge_network()],
         "docking": check_docking,
         "receptor models": check_data,
@@ -316,6 +316,35 @@ def _install_cuda(gpus: list[Gpu]) -> str:
     major = gpus[0].cuda.split(".")[0]
     extra = "cuda13" if major.isdigit() and int(major) >= 13 else "cuda12"
     return f"pip install 'esr1md[{extra}]'"
+
+
+def check_sharing(probes: list[dict[str, Any]]) -> list[Finding]:
+    """How simulations share the GPUs: slots in use, what ``esr1md bench`` has measured, whether MPS works."""
+    from esr1md.dynamics import mps, slots, throughput
+
+    platform = next((p["name"] for p in probes if p["ok"] and p["name"] in slots.GPU_PLATFORMS), None)
+    if platform is None:
+        return []
+    devices = slots.find_devices(platform)
+    try:
+        folder, used = slots.slots_folder(), [slots.slots_in_use(device) for device in devices]
+    except Esr1mdError as error:
+        return [Finding("GPU slots", "problem", str(error), "see docs/performance.md, Packing")]
+    now = ", ".join(f"{device.name} {count}" for device, count in zip(devices, used, strict=True))
+    known = {m.protocol_name: m for m in throughput.measurements() if m.device == throughput.device_name(devices)}
+    best = ", ".join(f"{name} {found.best}" for name, found in known.items())
+    found = [Finding("GPU slots", "ok", f"simulations on them now: {now}; best number measured: {best or 'none yet'}",
+                     "" if known else "'esr1md bench' finds how many simulations should share a GPU")]  # fmt: skip
+    if platform != "CUDA":
+        return found
+    if mps.program() is None:
+        return [*found, Finding("MPS", "absent", f"no {mps.PROGRAM}: simulations that share a GPU take turns on it",
+                                "it comes with NVIDIA's driver packages")]  # fmt: skip
+    visible = slots.visible_devices(devices)
+    with mps.running(folder, visible) as service:
+        status = "ok" if service.used else "warn"
+        do = "" if service.used else "simulations share a GPU without it; 'mps: false' in the site says so for good"
+        return [*found, Finding("MPS", status, service.reason, do)]
 
 
 def check_cores() -> list[Finding]:

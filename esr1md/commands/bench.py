@@ -151,10 +151,15 @@ def measure_packing(
     StageError
         Not even the first number of simulations could run.
     """
+    from openmm import OpenMMException
+
     from esr1md.dynamics import throughput
     from esr1md.dynamics.slots import usable_cores
     from esr1md.errors import StageError
+    from esr1md.screen.run import _take_ctrl_c_back
+    from esr1md.workers import WorkerDied
 
+    _take_ctrl_c_back()  # building the system has lost it
     devices, said = plan.packing.devices[:1], []
     counts = counts or default_counts(bool(devices), usable_cores())
     wanted_mps = plan.packing.mps if mps else "off"
@@ -164,7 +169,11 @@ def measure_packing(
         atoms = throughput.write_system(complex_, plan.protocol, folder)
         with _open_pool(plan, devices, max(counts), wanted_mps, folder, said) as pool:
             report(f"relaxing {atoms[0]:,} atoms on {plan.platform.name}")
-            pool.call(throughput.relax, folder, _on(plan.platform, devices))
+            try:
+                pool.call(throughput.relax, folder, _on(plan.platform, devices))
+            except (WorkerDied, OpenMMException) as error:
+                cause = str(error).splitlines()[0]
+                raise StageError("dynamics", f"it cannot be minimised on {plan.platform.name}: {cause}") from None
             for count in counts:
                 doing = f"{count} at once"
                 load = throughput.measure(

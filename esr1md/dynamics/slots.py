@@ -341,6 +341,14 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def visible_devices(devices: Sequence[Device]) -> dict[str, str]:
+    """Environment in which a process sees NVIDIA's GPUs in this order; empty for others."""
+    uuids = [device.identity for device in devices]
+    if not uuids or not uuids[0].startswith(("GPU-", "MIG-")):
+        return {}
+    return {"CUDA_VISIBLE_DEVICES": ",".join(uuids), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
 @contextmanager
 def worker_environment(packing: Packing, report: Callable[[str], None] = lambda said: None) -> Iterator[dict[str, str]]:
     """Environment variables for the processes of a packing; while the body runs, its MPS daemon does.
@@ -354,11 +362,10 @@ def worker_environment(packing: Packing, report: Callable[[str], None] = lambda 
     report
         Called with one line if MPS was to be used and cannot be: simulations then share the GPU without it.
     """
-    uuids = [device.identity for device in packing.devices]
-    if not uuids or not uuids[0].startswith(("GPU-", "MIG-")):
+    visible = visible_devices(packing.devices)
+    if not visible:
         yield {}
         return
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(uuids), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     folder = slots_folder()
     if packing.mps != "used":
         yield {**visible, **(mps.without(folder) if packing.mps == "off" else {})}

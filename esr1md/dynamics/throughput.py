@@ -20,21 +20,21 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openmm
 from openmm import unit
 
-from esr1md.complex import Complex
-from esr1md.dynamics import region
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
 from esr1md.dynamics.slots import Device, divide_cores, usable_cores
 from esr1md.errors import Esr1mdError, StageError
-from esr1md.receptor.fetch import cache_folder
 from esr1md.specs import digest_of
 from esr1md.workers import WorkerDied, WorkerPool
+
+if TYPE_CHECKING:
+    from esr1md.complex import Complex
 
 #: On a GPU the fewest simulations whose total is within 3 % of the largest total are best: each takes memory. On
 #: the CPU it is the most within 10 %: all else that a replica does uses one thread, so that fewer leave cores idle.
@@ -43,7 +43,7 @@ RULES = {True: "the fewest within 3 % of the largest total", False: "the most wi
 #: Wall time between looks at the clock in a measured run (s); each look waits for the device.
 CHUNK_S = 0.25
 #: Iterations that take the worst out of the starting structure, whatever the protocol's minimiser does.
-RELAX_ITERATIONS = 60
+RELAX_ITERATIONS = 100
 START_LIMIT_S = 600
 #: What a protocol's speed does not depend on.
 _NOT_SPEED = ("name", "description", "stages", "scoring")
@@ -100,6 +100,8 @@ class Measurement:
 
 def write_system(complex_: Complex, protocol: Protocol, folder: Path) -> tuple[int, int]:
     """Leave what :func:`relax` and :func:`step_until_told` need in ``folder``; returns atoms and mobile atoms."""
+    from esr1md.dynamics import region  # not above: it loads the chemistry, which the measured processes do without
+
     if protocol.region is None:
         sub = region.whole(complex_)
     else:
@@ -117,23 +119,23 @@ def write_system(complex_: Complex, protocol: Protocol, folder: Path) -> tuple[i
     return len(sub.atoms), int(sub.mobile.sum())
 
 
-def _context(folder: Path, choice: PlatformChoice) -> tuple[openmm.Context, dict[str, float]]:
-    settings = json.loads((folder / "settings.json").read_text())
-    integrator = openmm.LangevinMiddleIntegrator(settings["kelvin"], settings["friction"], settings["fs"] / 1000)
-    integrator.setConstraintTolerance(1e-5)
+def _context(folder: Path, choice: PlatformChoice, integrator: openmm.Integrator) -> openmm.Context:
     system = openmm.XmlSerializer.deserialize((folder / "system.xml").read_text())
     context = openmm.Context(system, integrator, choice.platform(), choice.properties)
     context.setPositions(np.load(folder / "positions.npy"))
-    return context, settings
+    return context
 
 
-def relax(folder: Path, choice: PlatformChoice) -> None:
+def relax(folder: Path, choice: PlatformChoice, iterations: int = RELAX_ITERATIONS) -> None:
     """Minimise a little and keep the positions, so that every measured run starts from a structure that stays whole.
 
-    Restrains nothing and is no preparation for production: the speed of dynamics is all that is asked.
+    Implicit solvent is left out, which makes it cheap on a CPU. Restrains nothing and is no preparation for production:
+    the speed of dynamics is all that is asked.
     """
-    context, _ = _context(folder, choice)
-    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=RELAX_ITERATIONS)
+    integrator = openmm.VerletIntegrator(0.001)
+    integrator.setIntegrationForceGroups({0})
+    context = _context(folder, choice, integrator)
+    openmm.LocalEnergyMinimizer.minimize(context, maxIterations=iterations)
     positions = context.getState(positions=True).getPositions(asNumpy=True).value_in_unit(unit.nanometer)
     np.save(folder / "relaxed.npy", positions)
     os.replace(folder / "relaxed.npy", folder / "positions.npy")
@@ -153,9 +155,11 @@ def step_until_told(folder: Path, run: Path, number: int, choice: PlatformChoice
     StageError
         The energy stopped being finite.
     """
-    context, settings = _context(folder, choice)
+    settings = json.loads((folder / "settings.json").read_text())
+    integrator = openmm.LangevinMiddleIntegrator(settings["kelvin"], settings["friction"], settings["fs"] / 1000)
+    integrator.setConstraintTolerance(1e-5)
+    context = _context(folder, choice, integrator)
     context.setVelocitiesToTemperature(settings["kelvin"] / 2, number + 1)
-    integrator = context.getIntegrator()
     chunk, spent = 4, 0.0
     for _ in range(12):  # kernels are compiled and tuned in the first calls
         spent = _timed(integrator, context, chunk)
@@ -321,6 +325,8 @@ def device_name(devices: Sequence[Device]) -> str:
 
 def measurements_file() -> Path:
     """Where measurements are kept: ``bench.json`` in the user's cache (``ESR1MD_CACHE``)."""
+    from esr1md.receptor.fetch import cache_folder
+
     return cache_folder().parent / "bench.json"
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from esr1md import doctor
 from esr1md.config import SiteConfig
 from esr1md.dynamics import mps, slots, throughput
 from esr1md.dynamics.platforms import PlatformChoice, Probe
@@ -478,3 +479,40 @@ def test_a_file_of_measurements_that_cannot_be_read_is_no_measurement(machine):
     assert packed().basis == "guess"
     kept(2)
     assert packed().basis == "measured"
+
+
+# -- the doctor ------------------------------------------------------------------------------------------------
+
+
+def probed(name: str) -> list[dict]:
+    return [{"name": name, "ok": True}, {"name": "CPU", "ok": True}]
+
+
+def test_the_doctor_says_nothing_of_sharing_without_a_gpu():
+    assert doctor.check_sharing(probed("CPU")) == []
+
+
+def test_the_doctor_says_who_shares_the_gpus_and_whether_mps_works(monkeypatch, program):
+    monkeypatch.setattr(slots, "find_devices", lambda name: (ONE, TWO))
+    with held(CUDA, 4, (ONE,)):
+        sharing, service = doctor.check_sharing(probed("CUDA"))
+    assert (sharing.status, service.status) == ("ok", "absent")
+    assert "Fake 0 1, Fake 1 0" in sharing.found and "none yet" in sharing.found and "esr1md bench" in sharing.do
+    kept(6)
+    program("nvidia-cuda-mps-control", 'echo "no permission" >&2; exit 1')
+    sharing, service = doctor.check_sharing(probed("CUDA"))
+    assert "standard 6" in sharing.found and sharing.do == ""
+    assert service.status == "warn" and "no permission" in service.found and "mps: false" in service.do
+
+
+def test_the_doctor_tries_mps(monkeypatch, control):
+    monkeypatch.setattr(slots, "find_devices", lambda name: (ONE,))
+    assert doctor.check_sharing(probed("CUDA"))[1] == doctor.Finding("MPS", "ok", "started for these simulations")
+
+
+def test_the_doctor_names_a_folder_that_is_not_ours(monkeypatch, tmp_path):
+    monkeypatch.setattr(slots, "find_devices", lambda name: (ONE,))
+    tmp_path.chmod(0o777)
+    monkeypatch.setenv(slots.FOLDER_VARIABLE, str(tmp_path))
+    (finding,) = doctor.check_sharing(probed("CUDA"))
+    assert finding.status == "problem" and "can be changed by others" in finding.found
