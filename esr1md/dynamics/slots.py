@@ -114,6 +114,7 @@ def find_devices(platform: str) -> tuple[Device, ...]:
     used = probe(platform).device.split(",")[0]
     listed = [entry for entry in listed if entry.get("DeviceName") == used] or listed
     # OpenCL on NVIDIA's driver shows the same GPUs in the same order, so they share CUDA's slots
+    nvidia = tuple(device for device in nvidia if device.name == used)
     same = platform == "OpenCL" and [entry["DeviceName"] for entry in listed] == [device.name for device in nvidia]
     names = ("OpenCLPlatformIndex", "DeviceIndex")
     return tuple(
@@ -342,9 +343,10 @@ def usable_cores() -> int:
 
 
 def visible_devices(devices: Sequence[Device]) -> dict[str, str]:
-    """Environment in which a process sees NVIDIA's GPUs in this order; empty for others."""
+    """Environment in which a CUDA process sees these GPUs in this order; empty for GPUs numbered otherwise."""
     uuids = [device.identity for device in devices]
-    if not uuids or not uuids[0].startswith(("GPU-", "MIG-")):
+    numbered = [dict(device.properties) == {"DeviceIndex": str(number)} for number, device in enumerate(devices)]
+    if not uuids or not all(numbered) or not uuids[0].startswith(("GPU-", "MIG-")):
         return {}
     return {"CUDA_VISIBLE_DEVICES": ",".join(uuids), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 

@@ -135,11 +135,13 @@ def test_without_nvidias_program_openmm_is_asked(monkeypatch):
 
 
 def test_opencl_on_nvidias_driver_shares_cudas_slots(program, monkeypatch):
-    program("nvidia-smi", 'echo "GPU 0: NVIDIA H200 (UUID: GPU-aaaa)"')
-    rows = [{"OpenCLPlatformIndex": "0", "DeviceIndex": "0", "DeviceName": "NVIDIA H200"}]
+    program("nvidia-smi", SMI)
+    names = ("NVIDIA H200", "NVIDIA H200", "NVIDIA L4")
+    rows = [{"OpenCLPlatformIndex": "0", "DeviceIndex": str(n), "DeviceName": name} for n, name in enumerate(names)]
     monkeypatch.setattr(slots, "_openmm_devices", lambda platform: rows)
     monkeypatch.setattr(slots, "probe", lambda name: Probe(name, True, "agrees", device="NVIDIA H200"))
-    assert identities("OpenCL") == identities("CUDA") == ["GPU-aaaa"]
+    assert identities("OpenCL") == identities("CUDA")[:2] == ["GPU-aaaa-1", "GPU-bbbb-2"]
+    assert slots.visible_devices(find_devices("OpenCL")) == {}  # its numbers must stay those of its own list
 
 
 def test_openmm_lists_its_devices_in_a_process_of_its_own():
@@ -235,21 +237,21 @@ def test_many_takers_never_exceed_what_a_device_takes():
 
 
 def test_a_large_simulation_is_not_kept_out_by_small_ones():
-    """Half a GPU is never free while quarters are taken again at once, unless those wait for their turn."""
+    """A whole GPU is never free while sixths of it are taken again at once, unless those wait for their turn."""
     stop = threading.Event()
 
     def churn() -> None:
         while not stop.is_set():
-            with held(CUDA, 4, (ONE,)):
+            with held(CUDA, 6, (ONE,)):
                 time.sleep(0.02)
 
-    threads = [threading.Thread(target=churn, daemon=True) for _ in range(8)]
+    threads = [threading.Thread(target=churn, daemon=True) for _ in range(12)]
     for thread in threads:
         thread.start()
     got = threading.Event()
 
     def large() -> None:
-        with held(CUDA, 2, (ONE,)):
+        with held(CUDA, 1, (ONE,)):
             got.set()
 
     threading.Thread(target=large, daemon=True).start()
