@@ -52,11 +52,14 @@ class Device:
         The same in every process of the machine: NVIDIA's UUID, else platform and index.
     properties
         What OpenMM's Context is given to use it, as pairs.
+    platform
+        Whose properties these are; empty where any platform understands them.
     """
 
     name: str
     identity: str
     properties: tuple[tuple[str, str], ...] = ()
+    platform: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,10 @@ def find_devices(platform: str) -> tuple[Device, ...]:
             entry["DeviceName"],
             nvidia[number].identity if same else f"{platform}-{'-'.join(entry[n] for n in names if n in entry)}",
             tuple((name, entry[name]) for name in names if name in entry),
+            platform,
         )
         for number, entry in enumerate(listed)
-    ) or (Device(used or platform, f"{platform}-0"),)
+    ) or (Device(used or platform, f"{platform}-0", platform=platform),)
 
 
 def nvidia_devices() -> tuple[Device, ...]:
@@ -150,7 +154,7 @@ def nvidia_devices() -> tuple[Device, ...]:
             instances.setdefault(gpus[-1][1], []).append((f"{gpus[-1][0]} {found[1]}", found[2]))
     shown = _visible(gpus, instances, os.environ.get("CUDA_VISIBLE_DEVICES"))
     return tuple(
-        Device(name, identity, (("DeviceIndex", str(number)),)) for number, (name, identity) in enumerate(shown)
+        Device(name, identity, (("DeviceIndex", str(number)),), "CUDA") for number, (name, identity) in enumerate(shown)
     )
 
 
@@ -207,7 +211,8 @@ def held(
         Simulations like this one that a device takes at once; each is that share of it, so that simulations of
         screens with different numbers add up.
     devices
-        From :func:`find_devices`, which is asked where none are given.
+        From :func:`find_devices`, which is asked where none of this platform are given (another one has taken the
+        place of the one that was planned, say).
     waiting
         Called about four times a second while every slot is taken, with what is waited for.
 
@@ -224,7 +229,7 @@ def held(
     if choice.name not in GPU_PLATFORMS:
         yield choice
         return
-    found = tuple(devices or find_devices(choice.name))
+    found = tuple(each for each in devices or () if each.platform in ("", choice.name)) or find_devices(choice.name)
     folder, share = slots_folder(), 1 / max(1, per_device)
     device, lock = _take(folder, found, share, waiting)
     with lock:

@@ -167,6 +167,13 @@ def test_the_least_loaded_device_is_taken():
     assert slots.slots_in_use(ONE) == slots.slots_in_use(TWO) == 0
 
 
+def test_another_platform_than_the_planned_one_finds_its_own_devices(monkeypatch):
+    cuda, opencl = Device("Fake", "GPU-0", (("DeviceIndex", "0"),), "CUDA"), Device("Fake", "X-1", (), "OpenCL")
+    monkeypatch.setattr(slots, "find_devices", lambda name: (opencl,))
+    with held(PlatformChoice("OpenCL", {"Precision": "mixed"}), 1, (cuda,)) as choice:
+        assert choice.properties == {"Precision": "mixed"} and slots.slots_in_use(opencl) == 1
+
+
 def test_whoever_finds_no_slot_waits_says_so_and_gets_the_next():
     said: list[str] = []
     with held(CUDA, 1, (ONE,)):
