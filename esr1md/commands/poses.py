@@ -142,6 +142,7 @@ def _poses_view(ligands: list[Any], outcome: Any, place: Any, out: Path) -> Rend
             "why": pose.reason,
         } for pose in poses]  # fmt: skip
         parts.append(table_view(f"{name} in the {place.state} state", rows, headings))
+        parts += [Text(poses[0].misfit, style="yellow")] if poses[0].misfit else []
         parts += [Text(f"{name}: {said}", style="yellow") for said in labels(by_name[name])]
         parts += [Text(f"pose {pose.rank}: {pose.label}") for pose in poses if pose.label]
         parts += [Text(by_name[name].notes, style="dim")] if by_name[name].notes else []

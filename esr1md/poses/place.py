@@ -76,6 +76,8 @@ class Pose:
         Distances of the anchor contacts; only those the ligand can make.
     failed_checks
         PoseBusters tests that it fails.
+    misfit
+        Why the ligand does not fit the state, for poses that were wanted all the same; else empty.
     label
         For a covalent ligand how far its warhead is from Cys530, for a degrader how much of its ligase binder is
         exposed, and what is not modelled; else empty.
@@ -98,6 +100,7 @@ class Pose:
     above_kcal: float = 0.0
     vina_kcal: float | None = None
     failed_checks: tuple[str, ...] = ()
+    misfit: str = ""
     label: str = ""
     rank: int = 1
     details: dict[str, Any] = field(hash=False, default_factory=dict)
@@ -144,6 +147,7 @@ def place_ligand(
     seed: int = 1,
     exclude: tuple[str, ...] = (),
     exclude_similar: float = 1.0,
+    anyway: bool = False,
 ) -> list[Pose]:
     """Place a ligand in a receptor model; writes ``pose_RANK.sdf``, ``poses.sdf`` and ``record.json`` into ``folder``.
 
@@ -162,6 +166,9 @@ def place_ligand(
     exclude, exclude_similar
         Ligands, references or entries that are not used (:func:`search.names_of`), and the Tanimoto coefficient
         (:func:`search.similarity`) above which none is (to test transfer to a new ligand).
+    anyway
+        Whether a ligand that does not fit gets its best poses all the same, of low confidence and with
+        :attr:`Pose.misfit` saying what is in the way: to be looked at, not to be simulated.
 
     Returns
     -------
@@ -171,7 +178,8 @@ def place_ligand(
     Raises
     ------
     StageError
-        The ligand does not fit the state, no reference suits it, or the model is not in a known frame.
+        The ligand does not fit the state (not with ``anyway``), no reference suits it, or the model is not in a known
+        frame.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
@@ -196,14 +204,11 @@ def place_ligand(
         squeezed = contacts(mol, found[0].xyz, receptor, found[0].receptor_xyz)
         if _fits(found[0], mol, len(squeezed)):
             break
-    else:
-        raise StageError(
-            "pose",
-            _misfit(ligand, state, mol, found[0], receptor, len(squeezed)),
-            where=str(receptor_pdb),
-            kind="outcome",
-        )
-    kept = _distinct([c for c in found if _fits(c, mol, len(contacts(mol, c.xyz, receptor, c.receptor_xyz)))], mol)
+    fitting = [c for c in found if _fits(c, mol, len(contacts(mol, c.xyz, receptor, c.receptor_xyz)))]
+    misfit = "" if fitting else _misfit(ligand, state, mol, found[0], receptor, len(squeezed))
+    if misfit and not anyway:
+        raise StageError("pose", misfit, where=str(receptor_pdb), kind="outcome")
+    kept = _distinct(fitting or found, mol)
     finals = [search.settled(mol, parameters, receptor, candidate) for candidate in kept]
     clock.lap("settling")
     mols = [_posed(mol, final.xyz, ligand, parameters) for final in finals]
@@ -234,6 +239,8 @@ def place_ligand(
         if warhead is not None and warhead.cys530 is not None:
             anchors["warhead_C530"] = warhead.cys530
         confidence, reason = _confidence(mol, final, rivals, references, state, anchors, checks[i])
+        if misfit:
+            confidence, reason = "low", f"does not fit; {reason}"
         if rank == 1 and i != lowest:
             reason += f"; first of poses within {TIE:g} kcal/mol because its warhead is in reach of Cys530"
         poses.append(
@@ -251,6 +258,7 @@ def place_ligand(
                 clashes=len(contacts(mol, final.xyz, receptor, receptor.positions)),
                 anchors_angstrom=anchors,
                 failed_checks=tuple(checks[i]),
+                misfit=misfit,
                 label="; ".join(filter(None, (warhead and warhead.label, exit_label(mol, final.xyz, receptor)))),
                 rank=rank,
                 details={**details, "method": final.start.method, "core_atoms": len(final.start.core)},
@@ -306,7 +314,7 @@ def _write(poses: list[Pose], mols: list[Chem.Mol], said: tuple[str, ...], folde
             for name, value in pose.anchors_angstrom.items():
                 mol.SetProp(f"{name}_angstrom", str(value))
             mol.SetProp("failed_checks", ", ".join(pose.failed_checks))
-            for name, value in (("label", pose.label), ("labels", "; ".join(said))):
+            for name, value in (("misfit", pose.misfit), ("label", pose.label), ("labels", "; ".join(said))):
                 if value:
                     mol.SetProp(name, value)
             every.write(mol)

@@ -111,10 +111,10 @@ def pose_ligands(
     exclude_similar: float = 1.0,
     report: Callable[[str], None] = lambda said: None,
 ) -> Outcome:
-    """Pose every ligand and write a folder for each into ``out``; a ligand that does not fit stops no other.
+    """Pose every ligand and write a folder for each into ``out``; a ligand that fails stops no other.
 
-    A folder holds ``poses.sdf`` (up to five, ranked, with their scores), ``pose_RANK.sdf``, ``record.json`` and
-    ``parameters/``.
+    One that does not fit gets its best poses all the same, and they say so. A folder holds ``poses.sdf`` (up to five,
+    ranked, with their scores), ``pose_RANK.sdf``, ``record.json`` and ``parameters/``.
     """
     outcome = Outcome()
     for ligand in ligands:
@@ -131,6 +131,7 @@ def pose_ligands(
                 seed=seed,
                 exclude=exclude,
                 exclude_similar=exclude_similar,
+                anyway=True,
             )
         except Esr1mdError as error:
             outcome.failed[ligand.name] = error

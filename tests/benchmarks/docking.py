@@ -138,7 +138,14 @@ def _ours(ligand, mol, given, other, exhaustiveness):
     parameters = parametrise(ligand, folder / "parameters")
     state = given.state or HelixState.DISPLACED
     found = place_ligand(
-        ligand, parameters, given.pdb, state, folder / "pose", exclude=(ligand.name,), exclude_similar=SIMILAR
+        ligand,
+        parameters,
+        given.pdb,
+        state,
+        folder / "pose",
+        exclude=(ligand.name,),
+        exclude_similar=SIMILAR,
+        anyway=True,
     )
     poses = list(Chem.SDMolSupplier(str(folder / "pose" / "poses.sdf"), removeHs=False))
     shown = (
@@ -155,6 +162,7 @@ def _ours(ligand, mol, given, other, exhaustiveness):
     return poses, {
         "poses": [{name: getattr(pose, name) for name in shown} for pose in found],
         "thorough": found[0].details["thorough"],
+        "misfit": found[0].misfit,
         "cpu": found[0].details["cpu_seconds"],
     }
 

@@ -205,6 +205,15 @@ def test_an_antagonist_does_not_fit_under_the_closed_helix_12(place, name):
 
 
 @pytest.mark.slow
+def test_who_asks_gets_poses_of_a_ligand_that_does_not_fit_and_they_say_so(place, monkeypatch):
+    monkeypatch.setattr("esr1md.poses.place.FIT_LIMIT", -100.0)
+    monkeypatch.setattr(search, "THOROUGH", search.USUAL)
+    pose = place("estradiol", HelixState.AGONIST, anyway=True)
+    assert pose.misfit.startswith("estradiol does not fit the agonist state") and pose.confidence == "low"
+    assert pose.reason.startswith("does not fit; ") and read(pose.sdf).GetProp("misfit") == pose.misfit
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fulvestrant", "elacestrant", "imlunestrant"])
 def test_antagonists_fit_the_antagonist_state(place, name):
     pose = place(name, HelixState.ANTAGONIST)
