@@ -86,7 +86,8 @@ def announce(plan: Plan) -> None:
     how = "measured on this store" if plan.estimate.measured else "estimated"
     console.print(
         f"  store {plan.store_root}: {len(plan.jobs) - left} replicas there, {left}{limited} to run, "
-        f"about {duration(plan.estimate.seconds)} ({how}), {plan.estimate.bytes / 1e6:.0f} MB",
+        f"about {duration(plan.estimate.seconds)} ({how}), {plan.estimate.bytes / 1e6:.0f} MB of disk, "
+        f"{min(plan.slots, left) * plan.estimate.replica.memory / 1e9:.1f} GB of memory",
         soft_wrap=True,
     )
 

@@ -25,18 +25,47 @@ _STEPS_PER_ITERATION = {True: 4.0, False: 0.5}
 _OVERHEAD_S = 5.0
 _RECEPTOR_S, _PARAMETERS_S, _POSE_S = 3.0, 2.0, 15.0
 
-#: Atoms of receptor and ligand, and bytes per atom and frame of an XTC trajectory, for the disk estimate.
-_ATOMS, _XTC_BYTES = 4000, 5
-_REPLICA_BYTES = 1_500_000
+#: Atoms of receptor and ligand, and of what the quick protocol's region simulates of them.
+_ATOMS, _REGION_ATOMS = 4050, 1570
+#: Diameter (nm) and volume (nm^3) of the domain, waters per nm^3, and sites of a water model.
+_DIAMETER, _VOLUME, _WATERS, _SITES = 5.7, 45.0, 33.4, {"tip3p": 3, "tip3p-fb": 3, "opc": 4}
+#: Bytes, as measured (tests/benchmarks/engine.py cost): of an XTC trajectory for each atom and frame, of the two PDB
+#: files for each atom, of the System and of the last state for each simulated atom, of the checkpoints for each
+#: simulated atom, of an observation for each frame, and of the rest of a replica.
+_XTC, _PDB, _SYSTEM, _STATE, _CHECKPOINTS, _OBSERVED, _REST = 3.85, 163.0, 90.0, 39.0, 200.0, 200.0, 45_000
+#: Bytes of memory of a process with its libraries, and for each simulated atom.
+_PROCESS, _PER_ATOM = 500e6, 20_000.0
+
+
+@dataclass(frozen=True)
+class ReplicaCost:
+    """What one replica takes: bytes on the disk when done and at most while it runs, and of memory."""
+
+    bytes: int
+    peak_bytes: int
+    memory: int
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a plan will cost: wall time (s) of what is left, the same for one replica, disk (bytes) to be written."""
+    """What a plan will cost.
+
+    Attributes
+    ----------
+    seconds, replica_seconds
+        Wall time of what is left, and of one replica.
+    bytes
+        To be written to the disk in all.
+    replica
+        Disk and memory of one replica.
+    measured
+        Whether the time was measured on this store, not estimated.
+    """
 
     seconds: float
     replica_seconds: float
     bytes: int
+    replica: ReplicaCost
     measured: bool
 
 
@@ -57,13 +86,39 @@ def estimate(
     poses = {(job.spec.cell.ligand.inchikey, job.spec.cell.state) for job in left if job.spec.cell.ligand}
     prepare = _RECEPTOR_S * len(receptors) + _PARAMETERS_S * len(ligands) + _POSE_S * len(poses)
     rounds = math.ceil(len(left) / slots)
-    frames = round(protocol.production.duration_ps / protocol.production.frame_ps)
+    cost = replica_cost(protocol)
     return Estimate(
         seconds=round(rounds * each + prepare / slots, 1),
         replica_seconds=round(each, 1),
-        bytes=len(left) * (_REPLICA_BYTES + frames * _ATOMS * _XTC_BYTES),
+        bytes=len(left) * cost.bytes + min(slots, len(left)) * (cost.peak_bytes - cost.bytes),
+        replica=cost,
         measured=bool(finished),
     )
+
+
+def replica_cost(protocol: Protocol) -> ReplicaCost:
+    """Disk and memory of one replica of a complex of usual size, from its frames and atoms."""
+    frames = round(protocol.production.duration_ps / protocol.production.frame_ps)
+    atoms = simulated_atoms(protocol)
+    fixed = _PDB * _ATOMS + (_SYSTEM + _STATE) * atoms + _REST
+    growing = frames * (_XTC * _ATOMS + _OBSERVED)
+    running = fixed + growing + _CHECKPOINTS * atoms - _PDB * _ATOMS / 2 - _STATE * atoms
+    return ReplicaCost(
+        bytes=round(fixed + growing),
+        peak_bytes=round(max(running, fixed + growing)),
+        memory=round(_PROCESS + _PER_ATOM * atoms),
+    )
+
+
+def simulated_atoms(protocol: Protocol) -> int:
+    """About how many atoms a replica simulates: a region, the domain, or the domain in its box of water."""
+    if protocol.region is not None:
+        return _REGION_ATOMS
+    if not protocol.solvent.explicit:
+        return _ATOMS
+    edge = _DIAMETER + 2 * protocol.solvent.padding_angstrom / 10
+    waters = (edge**3 * math.sqrt(0.5) - _VOLUME) * _WATERS
+    return _ATOMS + round(waters * _SITES[protocol.solvent.model])
 
 
 def _measured(store: Store, job: Job, platform: PlatformChoice) -> float | None:

@@ -13,7 +13,7 @@ from rdkit.Chem import AllChem, rdMolAlign
 from esr1md.catalogue import data_path
 from esr1md.errors import InputError, StageError
 from esr1md.ligand.parameters import LigandParameters, parametrise
-from esr1md.poses import docking_score, growth, placement, pocket, references
+from esr1md.poses import docking_score, growth, placement, pocket, references, search
 from esr1md.poses.place import Pose, contacts, place_ligand
 from esr1md.poses.search import same_stereo
 from esr1md.specs import HelixState, Ligand
