@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -277,6 +278,7 @@ def simulated(monkeypatch):
     @dataclasses.dataclass
     class Simulation:
         n_frames: int = 1
+        timeline: list = dataclasses.field(default_factory=list)
 
     def observe(folder, *args, **kwargs):
         (folder / "summary.json").write_text(json.dumps({"helix12_angstrom": 1.0}))
@@ -284,7 +286,9 @@ def simulated(monkeypatch):
     monkeypatch.setattr("esr1md.screen.replica.prepare_receptor", stand_in("receptor", Anything()))
     monkeypatch.setattr("esr1md.screen.replica.prepare_parameters", stand_in("parameters", Anything()))
     monkeypatch.setattr("esr1md.screen.replica.prepare_pose", stand_in("pose", Anything()))
-    monkeypatch.setattr("esr1md.complex.build_complex", stand_in("complex"))
+    built = types.SimpleNamespace(system=None, positions=[])
+    monkeypatch.setattr("esr1md.complex.build_complex", stand_in("complex", built))
+    monkeypatch.setattr("esr1md.dynamics.platforms.verify", lambda choice, *arguments, **options: choice)
     monkeypatch.setattr("esr1md.dynamics.run.simulate", stand_in("dynamics", Simulation()))
     monkeypatch.setattr("esr1md.analysis.observe.observe", stand_in("analysis", observe))
     return calls, faults
@@ -306,7 +310,10 @@ def test_replica_is_computed_once_and_says_what_it_is(tmp_path, simulated):
     store = Store(plan.store_root)
     assert not progress_file(store, job.spec.digest).exists()
     record = json.loads((store.find("replicas", job.spec.digest) / "record.json").read_text())
-    assert set(record["stage_seconds"]) == {"receptor", "parameters", "pose", "complex", "dynamics", "analysis"}
+    assert list(record["stage_seconds"]) == [
+        "receptor", "parameters", "pose", "complex", "waiting", "dynamics", "analysis",
+    ]  # fmt: skip
+    assert [entry["phase"] for entry in record["simulation"]["timeline"]] == ["waiting"]
 
 
 def test_scientific_failure_is_a_row_and_is_not_tried_again_until_asked(tmp_path, simulated):

@@ -13,8 +13,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,7 @@ def run_replica(
     job: Job,
     store_root: Path,
     platform: Any,
+    packing: Any = None,
     *,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -184,6 +186,8 @@ def run_replica(
         The store. ``progress/DIGEST.json`` there says what is being done while it is being done.
     platform
         From :func:`esr1md.dynamics.platforms.choose_platform`.
+    packing
+        How simulations share the machine's GPUs (:class:`esr1md.dynamics.slots.Packing`); one on each if not given.
     progress
         Called with the stage and the finished fraction (0 to 1) of the dynamics.
 
@@ -205,7 +209,7 @@ def run_replica(
                 store.produce(
                     "replicas",
                     spec.digest,
-                    lambda folder: _compute(store, job, platform, folder, report),
+                    lambda folder: _compute(store, job, platform, packing, folder, report),
                     spec=spec.identity,
                 )
             except StageError:
@@ -213,7 +217,7 @@ def run_replica(
     return replica_row(store.folder("replicas", spec.digest))
 
 
-def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progress) -> None:
+def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, report: Progress) -> None:
     spec, cell = job.spec, job.spec.cell
     record: dict[str, Any] = {
         "name": spec.name,
@@ -248,6 +252,7 @@ def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progre
         from esr1md.dynamics.platforms import verify
         from esr1md.dynamics.protocol import Protocol
         from esr1md.dynamics.run import simulate
+        from esr1md.dynamics.slots import Packing, held
 
         protocol = Protocol.model_validate({**spec.protocol, "name": job.protocol})
         receptor = prepare_receptor(store, receptor_of(job))
@@ -272,12 +277,19 @@ def _compute(store: Store, job: Job, platform: Any, folder: Path, report: Progre
         kind = {"protocol": digest_of(spec.protocol), "thousand_atoms": len(complex_.positions) // 1000}
         platform = verify(platform, complex_.system, complex_.positions, known=store.root / "platforms", key=kind)
         record["platform"] = platform.name
-    with stage("dynamics"):
-        simulation = simulate(complex_, protocol, seed=spec.seed, platform=platform, folder=folder, progress=report)
-    with stage("analysis"):
-        report("analysis", 1.0)
-        observe(folder, complex_, protocol, platform, ligand_sdf=parameters and parameters.sdf)
+    with ExitStack() as slot:
+        waited = datetime.now(UTC).isoformat(timespec="milliseconds")
+        with stage("waiting"):
+            share = packing or Packing(1, 1, per_device=1)
+            waiting = lambda said: report("waiting", 0.0)  # noqa: E731
+            platform = slot.enter_context(held(platform, share.per_device, share.devices, waiting=waiting))
+        with stage("dynamics"):
+            simulation = simulate(complex_, protocol, seed=spec.seed, platform=platform, folder=folder, progress=report)
+        with stage("analysis"):
+            report("analysis", 1.0)
+            observe(folder, complex_, protocol, platform, ligand_sdf=parameters and parameters.sdf)
     record["simulation"] = dataclasses.asdict(simulation)
+    record["simulation"]["timeline"].insert(0, {"phase": "waiting", "started": waited, "seconds": seconds["waiting"]})
     record["stage_seconds"] = seconds
     record["seconds"] = round(time.perf_counter() - started, 3)
     _write(folder / "record.json", record)

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from esr1md.config import ScreenConfig
+from esr1md.dynamics.slots import worker_environment
 from esr1md.errors import StageError
 from esr1md.scoring.scores import Ranking
 from esr1md.screen.finish import finish_screen, mark_run, rank_stored, read_json, replace_file, screen_folder
@@ -115,7 +117,7 @@ def steps(plan: Plan) -> list[Step]:
             spec.digest,
             spec.name,
             run_replica,
-            (job, plan.store_root, plan.platform),
+            (job, plan.store_root, plan.platform, plan.packing),
             tuple(needs),
             plan.estimate.replica_seconds,
         )
@@ -172,8 +174,16 @@ def open_pool(plan: Plan) -> WorkerPool:
 
     Inside :func:`early_preparations` these are the processes it has started.
     """
-    pool = WorkerPool(plan.slots, threads=plan.threads, log_folder=plan.store_root / "logs")
-    return _early_pool.get() or pool
+    return _early_pool.get() or WorkerPool(
+        plan.slots,
+        threads=plan.threads,
+        log_folder=plan.store_root / "logs",
+        environment=worker_environment(plan.packing, _warn),
+    )
+
+
+def _warn(said: str) -> None:
+    warnings.warn(said, stacklevel=2)
 
 
 @contextmanager
