@@ -1,6 +1,6 @@
 """A particle in a double well whose free energy along s is known: what the helix-12 bias is tested on.
 
-Particle 0 stands for helix 12; 1 and 2, of mass 0 on the x axis, for the anchors. Between them s = 2 x.
+Particle 0 stands for helix 12; 1 and 2, of mass 0 on the x axis, for the anchors. Between them s = x.
 """
 
 from __future__ import annotations
@@ -8,19 +8,22 @@ from __future__ import annotations
 import numpy as np
 import openmm
 
-from esr1md.dynamics.helix12_bias import Bias, Helix12Bias
+from esr1md.dynamics.helix12_bias import Bias, Helix12Bias, Line
 
 TEMPERATURE, STEP_FS = 300.0, 20.0
 #: Where the wells are in s (angstrom); the analysis is told so.
-BASINS = ((-8.8, -3.8), (3.8, 8.8))
-SETTINGS = Helix12Bias(height_kcal=0.15, width_angstrom=0.6, bias_factor=8, deposit_ps=0.4)
+BASINS = ((-4.4, -1.9), (1.9, 4.4))
+SETTINGS = Helix12Bias(height_kcal=0.15, width_angstrom=0.3, bias_factor=8, deposit_ps=0.4)
+
+GROUPS = ([0], [1], [2])
 
 _WELL_NM, _BARRIER_KJ, _ANCHOR_NM = 0.315, 4 * 4.184, 0.925
+LINE = Line(((0, 1), (0, 2)), (_ANCHOR_NM, _ANCHOR_NM), (0.5, -0.5))
 
 
 def potential_kcal(s_angstrom: np.ndarray, tilt_kcal: float) -> np.ndarray:
     """Energy along s; the right well lies about ``tilt_kcal`` above the left."""
-    x = s_angstrom / 20
+    x = s_angstrom / 10
     return (_BARRIER_KJ * ((x / _WELL_NM) ** 2 - 1) ** 2) / 4.184 + tilt_kcal * x / (2 * _WELL_NM)
 
 
@@ -53,7 +56,7 @@ class Run:
     ) -> None:
         system_ = system(tilt_kcal)
         self.bias = Bias(
-            system_, ([0], [1], [2]), settings, temperature_kelvin=TEMPERATURE, time_step_fs=STEP_FS
+            system_, GROUPS, LINE, settings, temperature_kelvin=TEMPERATURE, time_step_fs=STEP_FS
         )  # fmt: skip
         self.integrator = openmm.LangevinMiddleIntegrator(TEMPERATURE, 2.0, STEP_FS / 1000 / per_step)
         self.integrator.setRandomNumberSeed(seed)

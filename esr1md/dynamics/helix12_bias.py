@@ -1,12 +1,13 @@
 """Well-tempered metadynamics of helix 12 between its agonist and its antagonist place.
 
-The coordinate is a difference of two distances between centroids of CA atoms,
+The coordinate s is made of the distances d between centroids of CA atoms: of both halves of helix 12 to four rigid
+groups of the core that line the two places. In the space of these eight distances the bundled agonist and antagonist
+models are two points, and s (angstrom) is where helix 12 is along the line through them, from its middle,
 
-    s = d(helix 12, agonist anchor) - d(helix 12, antagonist anchor),
+    s = sum u (d - m) / (n L),   u = d(antagonist) - d(agonist),   m their mean,   L = sqrt(sum u^2 / n),
 
-negative where helix 12 lies over the pocket and positive where it lies in the AF-2 groove. The anchors are residues of
-the rigid core that line each place. In the crystals at hand s is -6.6 to -5.8 A (agonist) and 7.0 to 8.3 A
-(antagonist); docs/helix12-free-energy.md has the table, and what s does not tell apart.
+a weighted sum of plain distances: -3.6 A in the agonist model, 3.6 A in the antagonist one. How far helix 12 is off
+that line is ``z = sqrt(sum (d - m)^2 / n - s^2)``. docs/helix12-free-energy.md has both in every crystal at hand.
 
 OpenMM's own ``app.Metadynamics`` (Barducci, Bussi, Parrinello, Phys. Rev. Lett. 2008, 100, 020603) lays the hills; here
 are its coordinate, its walls, its place in a checkpoint and a record of every hill.
@@ -18,6 +19,7 @@ import copy
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -28,27 +30,27 @@ from pydantic import Field, model_validator
 
 from esr1md.config import Settings
 from esr1md.errors import StageError
+from esr1md.receptor.frame import bundled_model, model_alpha_carbons
 
 if TYPE_CHECKING:  # the protocol holds these settings, and both of these import the protocol
     from esr1md.complex import Complex
     from esr1md.dynamics.region import Subsystem
 
-#: CA atoms whose centroid is helix 12 (the last residue that every crystal shows is 544).
-HELIX12_RESIDUES = tuple(range(538, 545))
-#: What helix 12 lies on in the agonist place: the pocket's mouth between helix 3 (T347 to D351) and helix 11 (M522).
-AGONIST_ANCHOR = (347, 348, 350, 351, 522)
-#: What it lies on in the antagonist place: the AF-2 groove between helix 3 (I358, K362) and helix 5 (L372 to V376).
-ANTAGONIST_ANCHOR = (358, 362, 372, 375, 376)
+#: CA atoms whose centroids are the two halves of helix 12: two, so that its direction counts and not only its place.
+HELIX12_HALVES = ((538, 539, 540, 541), (541, 542, 543, 544))
+#: Core groups that line its places: the mouth of the pocket at helix 3 and at helix 11 (agonist), and the AF-2 groove
+#: at helix 3 and at helix 5 (antagonist). Four that are not in a plane say where a point is.
+ANCHORS = ((347, 348, 350, 351), (521, 522, 523), (358, 361, 362), (372, 375, 376))
 
 #: Half the width (angstrom) of a basin about the mean of s over the crystals of a state.
-BASIN_HALF_WIDTH = 2.5
+BASIN_HALF_WIDTH = 1.0
 #: s (angstrom) from, to: helix 12 in the agonist and in the antagonist place.
-AGONIST_BASIN = (-6.3 - BASIN_HALF_WIDTH, -6.3 + BASIN_HALF_WIDTH)
-ANTAGONIST_BASIN = (7.6 - BASIN_HALF_WIDTH, 7.6 + BASIN_HALF_WIDTH)
+AGONIST_BASIN = (-3.5 - BASIN_HALF_WIDTH, -3.5 + BASIN_HALF_WIDTH)
+ANTAGONIST_BASIN = (3.6 - BASIN_HALF_WIDTH, 3.6 + BASIN_HALF_WIDTH)
 
 #: How far (angstrom) the grid of the bias reaches beyond the walls. Off the grid OpenMM's bias drops to zero, so the
 #: walls must hold helix 12 on it.
-GRID_MARGIN = 3.0
+GRID_MARGIN = 2.0
 #: Grid points for each standard deviation of a hill, as ``app.Metadynamics`` itself takes.
 _POINTS_PER_WIDTH = 5
 
@@ -75,23 +77,23 @@ class Helix12Bias(Settings):
         ``bias_factor * kT`` (at 300 K 0.6 kcal/mol each) become crossable.
     minimum_angstrom, maximum_angstrom
         Walls on s.
-    reach_angstrom
-        Wall on the sum of the two distances: without it helix 12 could drift into the solvent, where s tells
-        nothing. 23 to 25 A in the crystals of both states.
+    off_line_angstrom
+        Wall on z: without it helix 12 could drift into the solvent, where s tells nothing. At most 0.8 A in crystals
+        of the agonist and the antagonist state, 1.7 A in 6B0F, above 22 A in 1A52.
     wall_kcal_per_angstrom2
-        A wall costs this times the square of the distance beyond it.
+        A wall costs this times the square of the distance beyond it (on z: close to the wall).
     grid_points
         Points of the grid that the bias is kept on; five for each width if not given.
     """
 
     height_kcal: Positive = 0.2
-    width_angstrom: Annotated[float, Field(ge=0.05, le=2)] = 0.5
+    width_angstrom: Annotated[float, Field(ge=0.05, le=1)] = 0.25
     bias_factor: Annotated[float, Field(gt=1, le=1000)] = 15.0
     deposit_ps: Annotated[float, Field(ge=0.01)] = 5.0
-    minimum_angstrom: float = -10.0
-    maximum_angstrom: float = 12.0
-    reach_angstrom: Positive = 40.0
-    wall_kcal_per_angstrom2: Annotated[float, Field(ge=2, le=200)] = 10.0
+    minimum_angstrom: Annotated[float, Field(ge=-12)] = -6.0
+    maximum_angstrom: Annotated[float, Field(le=12)] = 6.0
+    off_line_angstrom: Annotated[float, Field(ge=4, le=30)] = 8.0
+    wall_kcal_per_angstrom2: Annotated[float, Field(ge=5, le=500)] = 20.0
     grid_points: Annotated[int, Field(ge=20, le=20_000)] | None = None
 
     @model_validator(mode="after")
@@ -101,16 +103,6 @@ class Helix12Bias(Settings):
             raise ValueError(
                 f"the walls at {low:g} and {high:g} A cut into where helix 12 lies: minimum_angstrom must be at most "
                 f"{AGONIST_BASIN[0]:.1f} (agonist) and maximum_angstrom at least {ANTAGONIST_BASIN[1]:.1f} (antagonist)"
-            )
-        if low < -18 or high > 18:
-            raise ValueError(
-                f"walls at {low:g} and {high:g} A: |s| cannot exceed the 18 A between the anchors, so a wall beyond "
-                "holds nothing"
-            )
-        if self.reach_angstrom < 30:
-            raise ValueError(
-                f"reach_angstrom {self.reach_angstrom:g} would press helix 12 onto the receptor: the two distances add "
-                "up to 23 to 26 A in crystals; at least 30"
             )
         return self
 
@@ -199,8 +191,68 @@ class Hills:
         return cls(*table.T)
 
 
+@dataclass(frozen=True)
+class Line:
+    """The line between two points in a space of distances, along which s is measured.
+
+    Attributes
+    ----------
+    pairs
+        (n, 2) groups that a distance is between.
+    middle_nm
+        (n,) distances in the middle of the line.
+    weights
+        (n,) ``u / (n L)``: s is their sum over the distances less the middle.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    middle_nm: tuple[float, ...]
+    weights: tuple[float, ...]
+
+    @classmethod
+    def through(cls, pairs: Sequence[tuple[int, int]], first_nm: np.ndarray, last_nm: np.ndarray) -> "Line":
+        """From the distances (n,) at its two ends, s growing from the first to the last."""
+        change = np.asarray(last_nm) - np.asarray(first_nm)
+        weights = change / (len(change) * np.sqrt((change**2).mean()))
+        middle = (np.asarray(first_nm) + np.asarray(last_nm)) / 2
+        return cls(tuple(pairs), tuple(map(float, middle)), tuple(map(float, weights)))
+
+    def measure(self, centroids: np.ndarray) -> tuple[float, float]:
+        """s and z, in the unit of ``centroids`` times nm: (n_groups, 3) in nm gives nm."""
+        first, second = np.array(self.pairs).T
+        off = np.linalg.norm(centroids[first] - centroids[second], axis=1) - np.array(self.middle_nm)
+        s = float(np.dot(self.weights, off))
+        return s, float(np.sqrt(max(0.0, (off**2).mean() - s**2)))
+
+    @property
+    def s_expression(self) -> str:
+        """s as an energy expression over groups g1, g2 ..."""
+        return "+".join(f"({w!r})*({d}-({m!r}))" for w, d, m in zip(self.weights, *self._terms, strict=True))
+
+    @property
+    def q_expression(self) -> str:
+        """``z^2 + s^2`` likewise."""
+        return "(" + "+".join(f"({d}-({m!r}))^2" for d, m in zip(*self._terms, strict=True)) + f")/{len(self.pairs)}"
+
+    @property
+    def _terms(self) -> tuple[list[str], tuple[float, ...]]:
+        return [f"distance(g{i + 1},g{j + 1})" for i, j in self.pairs], self.middle_nm
+
+
+@lru_cache(maxsize=1)
+def helix12_line() -> Line:
+    """The line from the bundled agonist to the bundled antagonist model; groups are both halves, then the anchors."""
+    pairs = tuple((half, 2 + anchor) for half in range(2) for anchor in range(len(ANCHORS)))
+    first, second = np.array(pairs).T
+    ends = []
+    for state in ("agonist", "antagonist"):
+        centroids = _centroids(model_alpha_carbons(bundled_model(state))) / 10
+        ends.append(np.linalg.norm(centroids[first] - centroids[second], axis=1))
+    return Line.through(pairs, *ends)
+
+
 def coordinate(positions: Mapping[int, np.ndarray]) -> tuple[float, float]:
-    """s and the sum of the two distances (angstrom) in one structure.
+    """s and z (angstrom) in one structure.
 
     Parameters
     ----------
@@ -212,16 +264,17 @@ def coordinate(positions: Mapping[int, np.ndarray]) -> tuple[float, float]:
     KeyError
         A residue that s is made of is missing.
     """
-    helix12, agonist, antagonist = (
-        np.mean([positions[n] for n in group], axis=0)
-        for group in (HELIX12_RESIDUES, AGONIST_ANCHOR, ANTAGONIST_ANCHOR)
-    )
-    to_agonist, to_antagonist = np.linalg.norm(helix12 - agonist), np.linalg.norm(helix12 - antagonist)
-    return float(to_agonist - to_antagonist), float(to_agonist + to_antagonist)
+    s, z = helix12_line().measure(_centroids(positions) / 10)
+    return 10 * s, 10 * z
 
 
-def helix12_groups(sub: Subsystem, complex_: Complex) -> tuple[list[int], list[int], list[int]]:
-    """Particles of ``sub`` that are helix 12, the agonist anchor and the antagonist anchor.
+def _centroids(positions: Mapping[int, np.ndarray]) -> np.ndarray:
+    """(6, 3) in the unit of ``positions``."""
+    return np.array([np.mean([positions[n] for n in group], axis=0) for group in HELIX12_HALVES + ANCHORS])
+
+
+def helix12_groups(sub: Subsystem, complex_: Complex) -> list[list[int]]:
+    """Particles of ``sub`` that are both halves of helix 12 and the anchors.
 
     Raises
     ------
@@ -234,8 +287,8 @@ def helix12_groups(sub: Subsystem, complex_: Complex) -> tuple[list[int], list[i
         atom = topology[int(index)]
         if atom.name == "CA" and atom.residue.id.lstrip("-").isdigit():
             alpha[int(atom.residue.id)] = int(index)
-    groups = (HELIX12_RESIDUES, AGONIST_ANCHOR, ANTAGONIST_ANCHOR)
-    wanted = sorted(n for group in groups for n in group)
+    groups = HELIX12_HALVES + ANCHORS
+    wanted = sorted({n for group in groups for n in group})
     if missing := [n for n in wanted if n not in alpha]:
         raise StageError("dynamics", f"the receptor lacks residues {missing}, by which helix 12 is driven")
     place = {int(atom): i for i, atom in enumerate(sub.atoms)}
@@ -245,10 +298,10 @@ def helix12_groups(sub: Subsystem, complex_: Complex) -> tuple[list[int], list[i
             f"the simulated region leaves out residues {absent}, by which helix 12 is driven; metadynamics needs the "
             "whole domain (a protocol without region), for helix 12 leaves the region",
         )
-    helix12, agonist, antagonist = ([place[alpha[n]] for n in group] for group in groups)
-    if fixed := [n for n in HELIX12_RESIDUES if not sub.mobile[place[alpha[n]]]]:
+    helix12 = sorted({n for half in HELIX12_HALVES for n in half})
+    if fixed := [n for n in helix12 if not sub.mobile[place[alpha[n]]]]:
         raise StageError("dynamics", f"helix 12 cannot be driven: residues {fixed} are fixed in the simulated region")
-    return helix12, agonist, antagonist
+    return [[place[alpha[n]] for n in group] for group in groups]
 
 
 def install(
@@ -267,7 +320,9 @@ def install(
         See :func:`helix12_groups`.
     """
     groups = helix12_groups(sub, complex_)
-    return Bias(sub.system, groups, settings, temperature_kelvin=temperature_kelvin, time_step_fs=time_step_fs)
+    return Bias(
+        sub.system, groups, helix12_line(), settings, temperature_kelvin=temperature_kelvin, time_step_fs=time_step_fs
+    )
 
 
 class Bias:
@@ -278,8 +333,10 @@ class Bias:
     system
         Gets two forces: the bias in a force group of its own (:attr:`force_group`) and the walls in group 0.
     groups
-        Particles of helix 12, the agonist anchor and the antagonist anchor. Each centroid weighs its particles
-        alike, so that particles of mass 0 (fixed ones) count too.
+        Particles of each group. A centroid weighs its particles alike, so that particles of mass 0 (fixed ones) count
+        too.
+    line
+        What s is, over these groups.
     settings
         Hills, walls and grid.
     temperature_kelvin, time_step_fs
@@ -290,6 +347,7 @@ class Bias:
         self,
         system: openmm.System,
         groups: Sequence[Sequence[int]],
+        line: Line,
         settings: Helix12Bias,
         *,
         temperature_kelvin: float,
@@ -300,8 +358,8 @@ class Bias:
         self._step = 0
         self._hills = array("d")  # step, s (angstrom), height (kcal/mol) of one hill after the other
         self._n_particles = system.getNumParticles()
-        self._coordinate = _centroid_force(system, groups, "distance(g1,g2)-distance(g1,g3)")
-        system.addForce(_walls(system, groups, settings))
+        self._coordinate = _centroid_force(system, groups, line.s_expression)
+        system.addForce(_walls(system, groups, line, settings))
         grid = settings.grid_angstrom
         variable = app.BiasVariable(
             copy.copy(self._coordinate), grid[0] / 10, grid[-1] / 10, settings.width_angstrom / 10, False, len(grid)
@@ -483,29 +541,33 @@ class _Simulation:
         self._bias._step += steps
 
 
-def _centroid_force(system: openmm.System, groups: Sequence[Sequence[int]], energy: str):
-    """A CustomCentroidBondForce of three centroids: helix 12 (g1), agonist (g2) and antagonist (g3) anchor."""
-    force = openmm.CustomCentroidBondForce(3, energy)
+def _centroid_force(
+    system: openmm.System, groups: Sequence[Sequence[int]], energy: str
+) -> openmm.CustomCentroidBondForce:
+    """One term over the centroids g1, g2 ... of all groups."""
+    force = openmm.CustomCentroidBondForce(len(groups), energy)
     for group in groups:
         force.addGroup(list(group), [1.0] * len(group))
-    force.addBond([0, 1, 2])
+    force.addBond(list(range(len(groups))))
     force.setUsesPeriodicBoundaryConditions(system.usesPeriodicBoundaryConditions())
     return force
 
 
-def _walls(system: openmm.System, groups: Sequence[Sequence[int]], settings: Helix12Bias):
-    """Half-harmonic walls at both ends of s and on the sum of the distances."""
-    beyond = "max(0,a-b-upper)^2+max(0,lower-a+b)^2+max(0,a+b-reach)^2"
-    force = _centroid_force(system, groups, f"k*({beyond}); a=distance(g1,g2); b=distance(g1,g3)")
-    # numbers, not global parameters: their names would be in the context, among the engine's
-    for name, value in (
-        ("k", settings.wall_kcal_per_angstrom2 * _WALL_UNIT),
-        ("lower", settings.minimum_angstrom / 10),
-        ("upper", settings.maximum_angstrom / 10),
-        ("reach", settings.reach_angstrom / 10),
-    ):
-        force.setEnergyFunction(f"{force.getEnergyFunction()}; {name}={value!r}")
-    return force
+def _walls(
+    system: openmm.System, groups: Sequence[Sequence[int]], line: Line, settings: Helix12Bias
+) -> openmm.CustomCentroidBondForce:
+    """Walls at both ends of s and on z.
+
+    That on z is ``k (z^2 - w^2)^2 / (4 w^2)`` beyond w, which near w is ``k (z - w)^2``: z itself has no slope at zero.
+    The numbers are in the expression, for global parameters would be in the context, among the engine's.
+    """
+    k = settings.wall_kcal_per_angstrom2 * _WALL_UNIT
+    lower, upper, off = (
+        x / 10 for x in (settings.minimum_angstrom, settings.maximum_angstrom, settings.off_line_angstrom)
+    )
+    ends = f"max(0,s-({upper!r}))^2+max(0,({lower!r})-s)^2"
+    energy = f"{k!r}*({ends}+max(0,q-s*s-{off**2!r})^2/{4 * off**2!r}); s={line.s_expression}; q={line.q_expression}"
+    return _centroid_force(system, groups, energy)
 
 
 def _forces(context: openmm.Context) -> np.ndarray:

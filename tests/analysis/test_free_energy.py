@@ -14,7 +14,7 @@ from esr1md.errors import StageError
 from esr1md.report.free_energy import convergence_figure, verdict_line, write_convergence
 
 KT = 8.31446261815324e-3 / 4.184 * TEMPERATURE
-S = np.linspace(-10, 12, 221)
+S = np.linspace(-6, 6, 241)
 
 
 def hills(s: np.ndarray, height: float = 0.1) -> Hills:
@@ -24,8 +24,8 @@ def hills(s: np.ndarray, height: float = 0.1) -> Hills:
 
 def made(value: float | None, converged: bool = True, shift: float = 0.0) -> FreeEnergy:
     profile = potential_kcal(S, 0.0) + shift
-    few = hills(np.array([-6.0, 6.0]))
-    zero = profile[np.abs(S - 6.3) < 2.5].min()
+    few = hills(np.array([-3.0, 3.0]))
+    zero = profile[np.abs(S - 3.15) < 1.25].min()
     reason = "converged by its own account" if converged else "not converged: because"
     return FreeEnergy(
         S, profile, few.time_ps, np.array([np.nan, value or np.nan]), few, 1, zero, value, 0.1, converged, reason
@@ -36,12 +36,12 @@ def made(value: float | None, converged: bool = True, shift: float = 0.0) -> Fre
 
 
 def test_difference_of_two_wells_of_equal_shape_is_that_of_their_depths_and_positive_for_the_antagonist():
-    wells = np.minimum(0.5 * (S + 6.3) ** 2 + 1.7, 0.5 * (S - 7.6) ** 2)
+    wells = np.minimum(5.0 * (S + 3.5) ** 2 + 1.7, 5.0 * (S - 3.6) ** 2)
     assert difference(S, wells, TEMPERATURE) == pytest.approx(1.7, abs=0.02)
 
 
 def test_a_wider_well_is_the_more_stable_by_kt_ln_of_the_widths():
-    wells = np.minimum(5.0 * (S + 6.3) ** 2, 20.0 * (S - 7.6) ** 2)
+    wells = np.minimum(10.0 * (S + 3.5) ** 2, 40.0 * (S - 3.6) ** 2)
     assert difference(S, wells, TEMPERATURE) == pytest.approx(-KT * np.log(2), abs=0.02)
 
 
@@ -63,7 +63,7 @@ def test_metadynamics_recovers_the_free_energy_of_a_double_well(tilt):
     assert together.difference_kcal == pytest.approx(exact, abs=0.3)
     assert together.interval_kcal[0] < together.difference_kcal < together.interval_kcal[1]
     assert all(r.crossings > 50 and r.history_kcal.shape == r.history_ps.shape for r in replicas)
-    flat = np.abs(s) < 9
+    flat = np.abs(s) < 4.5
     known = potential_kcal(s, tilt)[flat]
     found = together.mean_kcal[flat]
     assert np.abs((found - found.mean()) - (known - known.mean())).max() < 0.7
@@ -73,19 +73,19 @@ def test_metadynamics_recovers_the_free_energy_of_a_double_well(tilt):
 
 
 def test_what_lies_between_the_places_is_no_crossing():
-    assert crossings(np.array([-6, -3, 0, -6, -5, 0, 3, 7, 2, 6, -1, -6])) == 2
+    assert crossings(np.array([-3, -2, 0, -3, -4, 0, 2, 3.5, 1, 3, -1, -3])) == 2
     assert crossings(np.array([0.0, 1.0])) == 0
 
 
 def test_a_run_that_stays_where_it_started_has_no_difference():
-    result = analyse(hills(np.full(500, -6.0)), SETTINGS, TEMPERATURE)
+    result = analyse(hills(np.full(500, -3.0)), SETTINGS, TEMPERATURE)
     assert result.difference_kcal is None and not result.converged
     assert np.isnan(result.history_kcal).all()
     assert result.reason == "not converged: helix 12 never reached the antagonist place"
 
 
 def to_and_fro(passages: int, each: int = 100) -> np.ndarray:
-    return np.concatenate([np.full(each, -6.0 if i % 2 == 0 else 7.5) for i in range(passages + 1)])
+    return np.concatenate([np.full(each, -3.0 if i % 2 == 0 else 3.75) for i in range(passages + 1)])
 
 
 def test_too_few_crossings_are_not_converged_and_the_difference_starts_with_the_second_place():
@@ -103,12 +103,12 @@ def test_a_difference_that_still_moves_is_not_converged():
 
 
 def test_a_run_that_settled_in_one_place_is_not_converged():
-    settled = np.concatenate([to_and_fro(5, 20), np.full(400, 7.5)])
+    settled = np.concatenate([to_and_fro(5, 20), np.full(400, 3.75)])
     assert "did not pass between the places in the last half" in analyse(hills(settled), SETTINGS, TEMPERATURE).reason
 
 
 def test_many_crossings_and_a_still_difference_are_converged():
-    result = analyse(hills(np.tile([-6.0, 7.5], 400), 0.02), SETTINGS, TEMPERATURE)
+    result = analyse(hills(np.tile([-3.0, 3.75], 400), 0.02), SETTINGS, TEMPERATURE)
     assert result.converged and result.drift_kcal < 0.2
     assert result.reason.startswith("converged by its own account: 799 passages")
 
@@ -192,6 +192,6 @@ def test_the_page_is_one_file_with_its_verdict(two, tmp_path):
 
 
 def test_constants_of_the_verdict_are_used(monkeypatch):
-    series = hills(np.tile([-6.0, 7.5], 400), 0.02)
+    series = hills(np.tile([-3.0, 3.75], 400), 0.02)
     monkeypatch.setattr(free_energy, "FEWEST_CROSSINGS", 1000)
     assert not analyse(series, SETTINGS, TEMPERATURE).converged
