@@ -32,7 +32,8 @@ def observe(
     """Measure the frames of a finished simulation.
 
     Reads ``complex.pdb`` and ``trajectory.xtc``; writes ``observation.parquet`` (a row per frame),
-    ``contacts.json`` (fraction of frames by residue and kind) and ``summary.json`` (means).
+    ``contacts.json`` (fraction of frames by residue and kind) and ``summary.json`` (means; the number of frames alone
+    where a helix-12 bias acted, for biased frames make no score).
 
     Parameters
     ----------
@@ -62,14 +63,17 @@ def observe(
     columns: dict[str, np.ndarray] = {"time_ps": trajectory.time}
     scored = frames_to_score(trajectory.n_frames, protocol.scoring.frames)
     extra: Summary = {}
+    biased = protocol.production.helix12_bias is not None
+    residues: dict[str, float] = {}
     if len(complex_.ligand_atoms):
+        charged = _formal_charges(ligand_sdf, complex_)
+    if len(complex_.ligand_atoms) and not biased:
         energies, residues = _score(trajectory.xyz[scored], complex_, protocol, platform)
         for name in ("binding_kcal", "vdw_kcal", "coulomb_kcal", "gb_kcal", "sasa_kcal"):
             column = np.full(trajectory.n_frames, np.nan)
             column[scored] = getattr(energies, name)
             columns[name] = column
         extra["binding_sd_kcal"] = float(energies.binding_kcal.std(ddof=1)) if len(scored) > 1 else float("nan")
-        charged = _formal_charges(ligand_sdf, complex_)
     helix12.superpose_on_core(trajectory)
     columns |= helix12.measure(trajectory)
     contact_table: dict = {"fingerprint": {}, "residue_energy_kcal": {}}
@@ -89,7 +93,8 @@ def observe(
     (folder / "contacts.json").write_text(json.dumps(contact_table, indent=1))
     extra["loop_rmsf_angstrom"] = helix12.rmsf(trajectory, helix12.LOOP_RESIDUES)
     extra["h12_rmsf_angstrom"] = helix12.rmsf(trajectory, helix12.HELIX12)
-    summary = summarise(table, extra)
+    # a bias takes helix 12 where it would not go by itself: such frames are to be looked at, and make no score
+    summary = {"frames": len(table)} if biased else summarise(table, extra)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
     return summary
 

@@ -14,6 +14,7 @@ from esr1md.scoring.cells import ReplicaObservation
 from esr1md.scoring.ranking import rank_screen
 from esr1md.scoring.scores import Failure, Ranking
 from esr1md.scoring.tables import ranking_tables
+from esr1md.screen.free_energies import write_free_energies
 from esr1md.screen.plan import Plan
 from esr1md.screen.replica import progress_file
 from esr1md.specs import Ligand
@@ -48,6 +49,8 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
     replace_file(folder / "ranking.json", ranking.model_dump_json(indent=1) + "\n")
     for table, rows in ranking_tables(ranking).items():
         replace_file(folder / f"{table}.csv", rows.to_csv(index=False))
+    if plan.protocol.production.helix12_bias is not None:
+        write_free_energies(plan.to_json(), plan.protocol, store, folder)
     if report:
         from esr1md.report.page import write_report
 
