@@ -25,11 +25,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from esr1md.complex import build_complex  # noqa: E402
 from esr1md.dynamics.helix12_bias import (  # noqa: E402
-    AGONIST_ANCHOR,
-    ANTAGONIST_ANCHOR,
-    HELIX12_RESIDUES,
+    ANCHORS,
+    HELIX12_HALVES,
     Helix12Bias,
+    Line,
     coordinate,
+    helix12_line,
     install,
 )
 from esr1md.dynamics.protocol import load_protocol  # noqa: E402
@@ -40,9 +41,13 @@ from esr1md.receptor.source import choose_chain  # noqa: E402
 from esr1md.receptor.structure_file import read_structure  # noqa: E402
 from systems import CPU  # noqa: E402
 
-#: Core residues about the two places from which other anchors are drawn.
-_AGONIST_SIDE = (347, 348, 350, 351, 383, 384, 522, 523, 525)
-_ANTAGONIST_SIDE = (355, 358, 361, 362, 368, 372, 373, 375, 376, 379)
+#: What two single centroids would be driven between: all of helix 12, and one anchor for each place.
+_HELIX12 = tuple(range(538, 545))
+_AGONIST, _ANTAGONIST = (347, 348, 350, 351, 522), (358, 362, 372, 375, 376)
+#: Core residues about each anchor, from which others are drawn.
+_ABOUT = ((343, 347, 348, 350, 351, 354), (519, 520, 521, 522, 523, 525), (355, 358, 359, 361, 362, 365),
+          (368, 372, 373, 375, 376, 379))  # fmt: skip
+_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -59,23 +64,30 @@ def centroid(alpha: dict[int, np.ndarray], group: tuple[int, ...]) -> np.ndarray
     return np.mean([alpha[n] for n in group], axis=0)
 
 
-def distances(alpha, agonist=AGONIST_ANCHOR, antagonist=ANTAGONIST_ANCHOR) -> tuple[float, float, float]:
-    """Helix 12 to the agonist anchor, to the antagonist anchor, and between the anchors (angstrom)."""
-    h, a, b = centroid(alpha, HELIX12_RESIDUES), centroid(alpha, agonist), centroid(alpha, antagonist)
-    return tuple(float(np.linalg.norm(v)) for v in (h - a, h - b, a - b))
+def two_distances(alpha: dict[int, np.ndarray]) -> float:
+    """Distance of the one centroid of helix 12 to the agonist anchor less that to the antagonist one (angstrom)."""
+    helix12 = centroid(alpha, _HELIX12)
+    return float(np.subtract(*(np.linalg.norm(helix12 - centroid(alpha, g)) for g in (_AGONIST, _ANTAGONIST))))
 
 
-def projection(alpha: dict[int, np.ndarray]) -> float:
-    """Place of helix 12 along the line between the anchors, from its middle (angstrom)."""
-    to_agonist, to_antagonist, apart = distances(alpha)
-    return (to_agonist**2 - to_antagonist**2) / (2 * apart)
+def s_with(anchors: tuple[tuple[int, ...], ...], alphas: list[dict[int, np.ndarray]]) -> np.ndarray:
+    """s (angstrom) of structures, were these the anchors."""
+    pairs = helix12_line().pairs
+    first, second = np.array(pairs).T
+
+    def centroids(alpha: dict[int, np.ndarray]) -> np.ndarray:
+        return np.array([centroid(alpha, g) for g in HELIX12_HALVES + anchors]) / 10
+
+    ends = [centroids(model_alpha_carbons(bundled_model(state))) for state in ("agonist", "antagonist")]
+    line = Line.through(pairs, *(np.linalg.norm(c[first] - c[second], axis=1) for c in ends))
+    return np.array([10 * line.measure(centroids(alpha))[0] for alpha in alphas])
 
 
 def contacts(alpha: dict[int, np.ndarray]) -> float:
     """CA contacts of helix 12 with the antagonist anchor less those with the agonist one (switched at 10 A)."""
     counts = []
-    for anchor in (ANTAGONIST_ANCHOR, AGONIST_ANCHOR):
-        apart = [np.linalg.norm(alpha[i] - alpha[j]) for i in HELIX12_RESIDUES for j in anchor]
+    for anchor in (_ANTAGONIST, _AGONIST):
+        apart = [np.linalg.norm(alpha[i] - alpha[j]) for i in _HELIX12 for j in anchor]
         counts.append(sum(1 / (1 + (r / 10) ** 6) for r in apart))
     return float(counts[0] - counts[1])
 
@@ -95,17 +107,17 @@ def read_entries(pdb: Path) -> list[Entry]:
 
 def print_table(entries: list[Entry]) -> list[Entry]:
     """One line an entry, its chains together; returns the entries in which everything is there."""
-    wanted = HELIX12_RESIDUES + AGONIST_ANCHOR + ANTAGONIST_ANCHOR
+    wanted = sorted({n for group in HELIX12_HALVES + ANCHORS for n in group})
     complete = [e for e in entries if all(n in e.alpha for n in wanted)]
-    print("| structure | helix 12 | chains | s (A) | sum of the distances (A) |\n|---|---|---|---|---|")
+    print("| structure | helix 12 | chains | s (A) | z (A) |\n|---|---|---|---|---|")
     for (name, state), group in itertools.groupby(complete, key=lambda e: (e.name, e.state)):
         values = np.array([coordinate(e.alpha) for e in group])
         low, high = values.min(axis=0), values.max(axis=0)
-        s, reach = (
+        s, z = (
             f"{lo:.1f}" if f"{lo:.1f}" == f"{hi:.1f}" else f"{lo:.1f} to {hi:.1f}"
             for lo, hi in zip(low, high, strict=True)
         )
-        print(f"| {name} | {state} | {len(values)} | {s} | {reach} |")
+        print(f"| {name} | {state} | {len(values)} | {s} | {z} |")
     for entry in entries:
         if entry not in complete:
             lacking = [n for n in wanted if n not in entry.alpha]
@@ -117,7 +129,7 @@ def print_gap(name: str, agonist: np.ndarray, antagonist: np.ndarray) -> None:
     low, high = (agonist, antagonist) if agonist.mean() < antagonist.mean() else (antagonist, agonist)
     gap, widest = low_high_gap(low, high), max(np.ptp(low), np.ptp(high))
     print(
-        f"{name:12s} agonist {agonist.mean():6.2f} ({agonist.min():.2f} to {agonist.max():.2f})  antagonist "
+        f"{name:14s} agonist {agonist.mean():6.2f} ({agonist.min():.2f} to {agonist.max():.2f})  antagonist "
         f"{antagonist.mean():6.2f} ({antagonist.min():.2f} to {antagonist.max():.2f})  gap {gap:.2f}  "
         f"gap / widest class {gap / widest:.1f}"
     )
@@ -131,34 +143,33 @@ def print_classes(entries: list[Entry]) -> None:
     agonist = [e.alpha for e in entries if e.state == "agonist"]
     antagonist = [e.alpha for e in entries if e.state == "antagonist"]
     print(f"\n{len(agonist)} agonist and {len(antagonist)} antagonist chains")
-    for name, measure in (("s", lambda a: coordinate(a)[0]), ("projection", projection), ("contacts", contacts)):
+    for name, measure in (("s", lambda a: coordinate(a)[0]), ("two distances", two_distances), ("contacts", contacts)):
         print_gap(name, np.array([measure(a) for a in agonist]), np.array([measure(a) for a in antagonist]))
+    print(
+        "means of s for the basins:", *(f"{np.mean([coordinate(a)[0] for a in g]):.2f}" for g in (agonist, antagonist))
+    )
+    print("largest z:", *(f"{max(coordinate(a)[1] for a in g):.2f}" for g in (agonist, antagonist)))
     for entry in entries:
         if entry.state not in ("agonist", "antagonist"):
-            values = coordinate(entry.alpha)[0], projection(entry.alpha), contacts(entry.alpha)
-            print(f"{entry.name} {entry.chain} ({entry.state}): " + "  ".join(f"{v:.2f}" for v in values))
+            values = (*coordinate(entry.alpha), two_distances(entry.alpha), contacts(entry.alpha))
+            print(
+                f"{entry.name} {entry.chain} ({entry.state}), s, z and the others: "
+                + "  ".join(f"{v:.2f}" for v in values)
+            )
 
     both = agonist + antagonist
-    anchors = AGONIST_ANCHOR + ANTAGONIST_ANCHOR
-    within = [
-        np.std([np.linalg.norm(a[i] - a[j]) for a in both])
-        for group in (AGONIST_ANCHOR, ANTAGONIST_ANCHOR)
-        for i, j in itertools.combinations(group, 2)
-    ]
-    between = [np.std([np.linalg.norm(a[i] - a[j]) for a in both]) for i, j in itertools.combinations(anchors, 2)]
-    apart = [distances(a)[2] for a in both]
-    print(
-        f"anchors: {min(apart):.2f} to {max(apart):.2f} A apart; standard deviation of CA distances over the crystals: "
-        f"within an anchor at most {max(within):.2f} A, of all pairs at most {max(between):.2f} A"
-    )
+    residues = [n for group in ANCHORS for n in group]
+    spread = [np.std([np.linalg.norm(a[i] - a[j]) for a in both]) for i, j in itertools.combinations(residues, 2)]
+    print(f"CA distances among the {len(residues)} anchor residues: standard deviation at most {max(spread):.2f} A")
 
-    gaps = []
-    for left in itertools.combinations(_AGONIST_SIDE, 3):
-        for right in itertools.combinations(_ANTAGONIST_SIDE, 3):
-            places = [[distances(a, left, right) for a in state] for state in (agonist, antagonist)]
-            values = [np.array([d[0] - d[1] for d in state]) for state in places]
-            gaps.append(low_high_gap(*values))
-    print(f"{len(gaps)} other pairs of anchors, three residues each: gap {min(gaps):.1f} to {max(gaps):.1f} A")
+    generator = np.random.default_rng(1)
+    ratios = []
+    while len(ratios) < _DRAWS:
+        drawn = tuple(tuple(int(n) for n in generator.choice(about, 3, replace=False)) for about in _ABOUT)
+        if all(n in a for a in both for group in drawn for n in group):
+            low, high = s_with(drawn, agonist), s_with(drawn, antagonist)
+            ratios.append(low_high_gap(low, high) / max(np.ptp(low), np.ptp(high)))
+    print(f"{_DRAWS} other sets of three-residue anchors: gap / widest class {min(ratios):.1f} to {max(ratios):.1f}")
 
 
 def print_cost() -> None:
