@@ -111,11 +111,28 @@ def test_simulations_run_at_once_and_are_measured(written, tmp_path):
     assert not list(written.glob("run-*"))
 
 
+def test_memory_is_the_processes_own(tmp_path):
+    """Not this one's, which getrusage would report for whatever it starts."""
+    block = np.ones(30_000_000)
+    with WorkerPool(1, log_folder=tmp_path / "logs") as pool:
+        assert pool.call(throughput._peak_memory) < throughput._peak_memory() - 0.5 * block.nbytes / 2**20
+
+
 def test_a_simulation_that_cannot_run_is_a_failed_number(written, tmp_path):
     broken = PlatformChoice("CPU", {"NoSuchProperty": "1"})
     with WorkerPool(2, log_folder=tmp_path / "logs") as pool:
         load = throughput.measure(written, broken, 2, 30.0, pool)
     assert "NoSuchProperty" in load.failed and load.each == ()
+
+
+def test_what_hangs_at_the_start_is_ended(written, tmp_path, monkeypatch):
+    monkeypatch.setattr(throughput, "START_LIMIT_S", 0.0)
+    with WorkerPool(1, log_folder=tmp_path / "logs") as pool:
+        process = pool.call(os.getpid)
+        with pytest.raises(StageError, match="0 of 1 simulations began in 0 s"):
+            throughput.measure(written, CPU, 1, 60.0, pool)
+        with pytest.raises(ProcessLookupError):
+            os.kill(process, 0)
 
 
 def test_ctrl_c_leaves_nothing_running(written, tmp_path):

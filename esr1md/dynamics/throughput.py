@@ -173,8 +173,15 @@ def step_until_told(folder: Path, run: Path, number: int, choice: PlatformChoice
         _timed(integrator, context, chunk)
         times.append(time.monotonic())
         steps.append(steps[-1] + chunk)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # kB on Linux
-    return {"times": times, "steps": steps, "fs": settings["fs"], "memory_mb": memory}
+    return {"times": times, "steps": steps, "fs": settings["fs"], "memory_mb": _peak_memory()}
+
+
+def _peak_memory() -> float:
+    """This process's largest resident memory (MB)."""
+    with contextlib.suppress(OSError):  # not getrusage where this is: on Linux that counts the parent's before the exec
+        if found := re.search(r"^VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE):
+            return int(found[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # bytes on macOS
 
 
 def _timed(integrator: openmm.Integrator, context: openmm.Context, steps: int) -> float:
@@ -218,6 +225,11 @@ def measure(
     -------
     Load
         With ``failed`` set if one of them could not run: out of memory, most likely.
+
+    Raises
+    ------
+    StageError
+        Not all of them began in time; the pool is closed.
     """
     run = folder / f"run-{count}-{time.monotonic_ns()}"
     run.mkdir()
@@ -259,8 +271,10 @@ def measure(
 def _wait_for_all(run: Path, calls: Sequence[Future], progress: Callable[[str, float], None]) -> None:
     limit = time.monotonic() + START_LIMIT_S
     while (ready := len(list(run.glob("ready-*")))) < len(calls):
-        if wait(calls, timeout=0.1, return_when=FIRST_EXCEPTION).done or time.monotonic() > limit:
+        if wait(calls, timeout=0.1, return_when=FIRST_EXCEPTION).done:
             return  # what has failed is found by its result
+        if time.monotonic() > limit:
+            raise StageError("dynamics", f"{ready} of {len(calls)} simulations began in {START_LIMIT_S:g} s")
         progress(f"starting ({ready} of {len(calls)} ready)", 0.0)
 
 
