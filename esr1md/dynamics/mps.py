@@ -26,7 +26,7 @@ PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 DEFAULT_PIPES = Path("/tmp/nvidia-mps")
 #: A socket's path may have 107 characters, and the daemon's own names take the rest.
 LONGEST_FOLDER = 80
-ANSWER_LIMIT_S, START_LIMIT_S, END_LIMIT_S = 20, 60, 60
+ANSWER_LIMIT_S, START_LIMIT_S, END_LIMIT_S = 20, 60, 20
 CLIENT_LIMIT_S = 120
 #: The module, with its argument, that is run to see whether a CUDA process works through the daemon.
 CLIENT = ("esr1md.dynamics.platforms", "CUDA")
@@ -158,7 +158,8 @@ def _ask(command: str, environment: Mapping[str, str], limit_s: float = ANSWER_L
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    nobody = "cannot find" in (done.stdout + done.stderr).lower()  # whatever its exit code
+    return done.stdout.strip() if done.returncode == 0 and not nobody else None
 
 
 # -- the process that stands for one screen --------------------------------------------------------------------

@@ -355,6 +355,11 @@ def test_mps_that_cannot_start_says_why(program, folder):
         assert not service.used and "no permission for the device" in service.reason
 
 
+def test_a_daemon_that_is_gone_is_not_taken_for_one(program):
+    program("nvidia-cuda-mps-control", 'echo "Cannot find MPS control daemon process"; exit 0')
+    assert mps._ask("get_server_list", {}) is None
+
+
 def test_mps_that_no_process_works_through_is_not_used(control, folder, monkeypatch):
     monkeypatch.setattr(mps, "CLIENT", ("esr1md.dynamics.platforms", "no such platform"))
     with mps.running(folder) as service:
