@@ -29,7 +29,7 @@ from esr1md.dynamics import region as regions
 from esr1md.dynamics.checkpoint import Checkpoint, Place
 from esr1md.dynamics.helix12_bias import Bias, install
 from esr1md.dynamics.images import whole_positions
-from esr1md.dynamics.platforms import TOLERANCE, PlatformChoice
+from esr1md.dynamics.platforms import TOLERANCE, PlatformChoice, device_of
 from esr1md.dynamics.protocol import Heat, Minimise, Produce, Protocol
 from esr1md.dynamics.rescue import Unstable
 from esr1md.dynamics.restraints import add_restraint, set_restraint
@@ -226,7 +226,7 @@ class _Engine:
             set_restraint(self._context, self._restraint, self._sub, self._complex, getattr(stage, "restrain", None))
         return DryRun(
             self._platform.name,
-            self._device(),
+            device_of(self._context),
             len(self._sub.atoms),
             int(self._moving.sum()),
             self._energy(),
@@ -244,7 +244,7 @@ class _Engine:
             "seed": self._seed,
             "platform": self._platform.name,
             "properties": {k: v for k, v in self._platform.properties.items() if k != "DeviceIndex"},
-            "device": self._device(),
+            "device": device_of(self._context),
             "openmm": openmm.__version__,
             "processor": f"{machine.machine()} {machine.node()}",
         }
@@ -577,12 +577,6 @@ class _Engine:
 
     def _energy(self) -> float:
         return self._context.getState(energy=True).getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole)
-
-    def _device(self) -> str:
-        platform = self._context.getPlatform()
-        if "DeviceName" not in platform.getPropertyNames():
-            return ""
-        return platform.getPropertyValue(self._context, "DeviceName")
 
     def _phase(self, name: str, *, started: float) -> None:
         _count(self._place, name, started, time.perf_counter())

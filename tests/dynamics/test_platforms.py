@@ -65,6 +65,26 @@ def test_threads_are_fixed_so_that_forces_repeat():
     assert platforms.choose_platform("CPU", threads=1).properties == {"Threads": "1", "DeterministicForces": "true"}
 
 
+def test_opencl_on_a_processor_is_refused_even_if_its_forces_are_right(monkeypatch):
+    """As PoCL does it: listed, right, and not a GPU."""
+    answer = (np.ones((3, 3)), 0.1, "pthread-skylake-avx512-AMD EPYC")
+    monkeypatch.setattr(platforms, "_forces", lambda *arguments: answer)
+    result = platforms._run_probe("OpenCL", None)
+    assert not result.ok and "its only device is a processor (pthread-" in result.reason
+
+
+def test_a_processor_is_known_by_its_own_name_too():
+    models = {
+        line.partition(":")[2].strip()
+        for line in open("/proc/cpuinfo").read().splitlines()
+        if line.startswith("model name")
+    }
+    if not models:
+        pytest.skip("this machine does not name its processor")
+    assert all(platforms.is_processor(model) for model in models)
+    assert not platforms.is_processor("NVIDIA H200") and not platforms.is_processor("gfx90a")
+
+
 @pytest.fixture
 def water():
     return platforms._gb_system(20)
