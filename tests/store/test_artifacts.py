@@ -188,6 +188,40 @@ def test_interrupt_leaves_nothing(tmp_path):
     assert list((tmp_path / "poses").iterdir()) == []
 
 
+def test_an_interrupted_computation_with_a_checkpoint_is_gone_on_with(tmp_path):
+    store, seen = Store(tmp_path / "store"), []
+
+    def make(folder):
+        seen.append(sorted(path.name for path in folder.iterdir()))
+        (folder / "checkpoint.npz").write_bytes(b"far")
+        if len(seen) < 3:
+            raise KeyboardInterrupt
+        (folder / "checkpoint.npz").unlink()
+        (folder / "result.txt").write_text("whole")
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            store.produce("replicas", DIGEST, make, spec=SPEC)
+        assert store.sweep() == 0 and store.find("replicas", DIGEST) is None
+    folder = store.produce("replicas", DIGEST, make, spec=SPEC)
+    assert seen == [[], ["checkpoint.npz"], ["checkpoint.npz"]]
+    assert (folder / "result.txt").read_text() == "whole" and not list(folder.parent.glob(".*.tmp"))
+
+
+def test_a_failure_after_a_checkpoint_is_a_failure(tmp_path):
+    store = Store(tmp_path / "store")
+
+    def make(folder):
+        (folder / "checkpoint.npz").write_bytes(b"far")
+        raise StageError("dynamics", "unstable")
+
+    for _ in range(2):
+        with pytest.raises(StageError, match="unstable"):
+            store.produce("replicas", DIGEST, make, spec=SPEC)
+    assert store.failure("replicas", DIGEST)["cause"] == "unstable"
+    assert not list((store.root / "replicas").glob(".*.tmp"))
+
+
 @pytest.mark.parametrize("wrap", [False, True], ids=["raised", "wrapped in a stage's own error"])
 def test_full_disk_is_one_clear_line_and_loses_nothing(tmp_path, wrap):
     store = Store(tmp_path)
