@@ -76,7 +76,7 @@ class Helix12Bias(Settings):
         s is sampled as if at ``bias_factor`` times the temperature; barriers up to about
         ``bias_factor * kT`` (at 300 K 0.6 kcal/mol each) become crossable.
     minimum_angstrom, maximum_angstrom
-        Walls on s.
+        Walls on s, close beyond the basins: driven further, helix 12 unwinds there.
     off_line_angstrom
         Wall on z: without it helix 12 could drift into the solvent, where s tells nothing. At most 0.8 A in crystals
         of the agonist and the antagonist state, 1.7 A in 6B0F, above 22 A in 1A52.
@@ -90,8 +90,8 @@ class Helix12Bias(Settings):
     width_angstrom: Annotated[float, Field(ge=0.05, le=1)] = 0.25
     bias_factor: Annotated[float, Field(gt=1, le=1000)] = 15.0
     deposit_ps: Annotated[float, Field(ge=0.01)] = 5.0
-    minimum_angstrom: Annotated[float, Field(ge=-12)] = -6.0
-    maximum_angstrom: Annotated[float, Field(le=12)] = 6.0
+    minimum_angstrom: Annotated[float, Field(ge=-12)] = -5.0
+    maximum_angstrom: Annotated[float, Field(le=12)] = 5.5
     off_line_angstrom: Annotated[float, Field(ge=4, le=30)] = 8.0
     wall_kcal_per_angstrom2: Annotated[float, Field(ge=5, le=500)] = 20.0
     grid_points: Annotated[int, Field(ge=20, le=20_000)] | None = None

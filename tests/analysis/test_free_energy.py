@@ -14,7 +14,7 @@ from esr1md.errors import StageError
 from esr1md.report.free_energy import convergence_figure, verdict_line, write_convergence
 
 KT = 8.31446261815324e-3 / 4.184 * TEMPERATURE
-S = np.linspace(-6, 6, 241)
+S = np.linspace(-5, 5.5, 211)
 
 
 def hills(s: np.ndarray, height: float = 0.1) -> Hills:

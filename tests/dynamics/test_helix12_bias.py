@@ -36,8 +36,8 @@ height_kcal: 0.2 kcal/mol
 width_angstrom: 0.025 nm
 bias_factor: 15
 deposit_ps: 5 ps
-minimum_angstrom: -6
-maximum_angstrom: 6
+minimum_angstrom: -5
+maximum_angstrom: 5.5
 off_line_angstrom: 0.8 nm
 wall_kcal_per_angstrom2: 20
 """
@@ -72,8 +72,8 @@ stages:
       width_angstrom: 0.25
       bias_factor: 15
       deposit_ps: 5
-      minimum_angstrom: -6
-      maximum_angstrom: 6
+      minimum_angstrom: -5
+      maximum_angstrom: 5.5
       off_line_angstrom: 8
       wall_kcal_per_angstrom2: 20
 scoring:
@@ -131,7 +131,7 @@ def test_anchors_are_of_the_core_and_never_of_the_loop_or_helix_12():
 def test_settings_read_units():
     settings = Helix12Bias(**yaml.safe_load(YAML))
     assert settings == Helix12Bias()
-    assert settings.grid_angstrom[[0, -1]] == pytest.approx([-8, 8])
+    assert settings.grid_angstrom[[0, -1]] == pytest.approx([-7, 7.5])
 
 
 def test_a_protocol_holds_them(tmp_path):
@@ -158,7 +158,7 @@ def test_a_misspelt_key_is_answered_at_its_line(tmp_path):
         ({"minimum_angstrom": 6, "maximum_angstrom": -6}, "cut into where helix 12 lies"),
         ({"maximum_angstrom": 25}, "less than or equal to 12"),
         ({"off_line_angstrom": 1}, "greater than or equal to 4"),
-        ({"grid_points": 50}, "too coarse .* at least 129"),
+        ({"grid_points": 50}, "too coarse .* at least 117"),
         ({"width_angstrom": "10 ps"}, "is a time"),
         ({"hight_kcal": 1}, "unknown key 'hight_kcal'"),
         ({"height_kcal": float("nan")}, "finite"),
@@ -171,12 +171,12 @@ def test_settings_that_cannot_be_are_refused_in_words(changes, message):
 
 
 def test_the_grid_that_the_refusal_asks_for_is_accepted():
-    assert len(Helix12Bias(grid_points=129).grid_angstrom) == 129
+    assert len(Helix12Bias(grid_points=117).grid_angstrom) == 117
 
 
 def test_filling_time_is_that_of_hills_laid_evenly_one_by_one():
     settings = Helix12Bias(bias_factor=6, height_kcal=0.01)
-    kt, length = 8.31446261815324e-3 / 4.184 * 300, 12.0
+    kt, length = 8.31446261815324e-3 / 4.184 * 300, 10.5
     bias, n = 0.0, 0
     while bias < 7 * 5 / 6:
         bias += 0.01 * np.exp(-bias / (5 * kt)) * 0.25 * np.sqrt(2 * np.pi) / length
@@ -302,8 +302,8 @@ def test_hills_survive_their_file(tmp_path):
     ("x", "y", "kcal"),
     [
         (-0.3, 0.0, 0.0),
-        (-0.7, 0.0, 20 * 1.0**2),  # s = -7
-        (0.65, 0.0, 20 * 0.5**2),  # s = 6.5
+        (-0.6, 0.0, 20 * 1.0**2),  # s = -6
+        (0.6, 0.0, 20 * 0.5**2),  # s = 6
         # z = sqrt(9.25^2 + 15^2) - 9.25 = 8.37
         (0.0, 1.5, 20 * (8.373**2 - 8**2) ** 2 / (4 * 8**2)),
     ],
