@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,5 @@ def pytest_configure(config: pytest.Config) -> None:
     """One thread per test process: with ``-n 2`` the numeric libraries would fight over the cores."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    # what a developer measured with 'esr1md bench' must not change the plans that tests see
+    os.environ.setdefault("ESR1MD_CACHE", tempfile.mkdtemp(prefix="esr1md-cache-"))

@@ -156,10 +156,10 @@ def measure_packing(
     from esr1md.dynamics import throughput
     from esr1md.dynamics.slots import usable_cores
     from esr1md.errors import StageError
-    from esr1md.screen.run import _take_ctrl_c_back
+    from esr1md.screen.run import take_ctrl_c_back
     from esr1md.workers import WorkerDied
 
-    _take_ctrl_c_back()  # building the system has lost it
+    take_ctrl_c_back()  # building the system has lost it
     devices, said = plan.packing.devices[:1], []
     counts = counts or default_counts(bool(devices), usable_cores())
     wanted_mps = plan.packing.mps if mps else "off"

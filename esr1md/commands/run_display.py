@@ -76,7 +76,8 @@ def announce(plan: Plan) -> None:
     )
     console.print(
         f"  protocol {plan.protocol.name} on {plan.platform.name} ({plan.platform.reason}); "
-        f"{plan.slots} at once, {plan.threads} CPU thread{'s' * (plan.threads > 1)} each"
+        f"{plan.slots} at once ({plan.packing.basis}: {plan.packing.reason}), "
+        f"{plan.threads} CPU thread{'s' * (plan.threads > 1)} each"
     )
     left = replicas_left(plan)
     limited = f" of the {plan.matrix_size}" if len(plan.jobs) < plan.matrix_size else ""

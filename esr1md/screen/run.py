@@ -152,10 +152,10 @@ def start_screen(plan: Plan, *, retry: bool = False) -> None:
     rows = (replica_row(store.folder("replicas", job.spec.digest)) for job in plan.jobs)
     upsert(engine, [row for row in rows if row is not None])
     engine.dispose()
-    _take_ctrl_c_back()  # last: what the plan says of its ligands is found by substructure search
+    take_ctrl_c_back()  # last: what the plan says of its ligands is found by substructure search
 
 
-def _take_ctrl_c_back() -> None:
+def take_ctrl_c_back() -> None:
     """Install Python's SIGINT handler again: RDKit 2026.03 leaves its own behind after any substructure search.
 
     With that one the first Ctrl-C does nothing and the second ends the process without a word.
