@@ -1,11 +1,12 @@
 """The coordinate along which helix 12 is driven: its value in every structure, and what the bias costs.
 
-    python tests/benchmarks/helix12_coordinate.py [--pdb ../shared/data/pdb] [--cost]
+    python tests/benchmarks/helix12_coordinate.py [--pdb ../shared/data/pdb] [--cost] [--drive PS]
 
 s in all bundled models and, with --pdb, in every chain that ``structures.csv`` there lists, by the helix-12 state it
 gives; the gap between the states, beside two other coordinates and other anchors; how rigid the anchors are. --cost:
 time of a step of the whole domain in OBC2 without cutoff with and without the bias, and of a hill (CPU platform, one
-thread).
+thread). --drive: where helix 12 of the agonist model goes in so many ps under hills far too high and too frequent for
+a free energy, without solvent at a dielectric constant of 4.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ import argparse
 import csv
 import itertools
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import mdtraj
 import numpy as np
 import openmm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from esr1md.complex import build_complex  # noqa: E402
+from esr1md.analysis import helix12  # noqa: E402
+from esr1md.complex import build_complex, nonbonded_force  # noqa: E402
 from esr1md.dynamics.helix12_bias import (  # noqa: E402
     ANCHORS,
     HELIX12_HALVES,
@@ -35,11 +39,12 @@ from esr1md.dynamics.helix12_bias import (  # noqa: E402
 )
 from esr1md.dynamics.protocol import load_protocol  # noqa: E402
 from esr1md.dynamics.region import whole  # noqa: E402
+from esr1md.dynamics.run import simulate  # noqa: E402
 from esr1md.receptor.bundled import BUNDLED  # noqa: E402
 from esr1md.receptor.frame import alpha_carbons, bundled_model, model_alpha_carbons  # noqa: E402
 from esr1md.receptor.source import choose_chain  # noqa: E402
 from esr1md.receptor.structure_file import read_structure  # noqa: E402
-from systems import CPU  # noqa: E402
+from systems import CPU, apo_complex, tiny_protocol  # noqa: E402
 
 #: What two single centroids would be driven between: all of helix 12, and one anchor for each place.
 _HELIX12 = tuple(range(538, 545))
@@ -66,8 +71,8 @@ def centroid(alpha: dict[int, np.ndarray], group: tuple[int, ...]) -> np.ndarray
 
 def two_distances(alpha: dict[int, np.ndarray]) -> float:
     """Distance of the one centroid of helix 12 to the agonist anchor less that to the antagonist one (angstrom)."""
-    helix12 = centroid(alpha, _HELIX12)
-    return float(np.subtract(*(np.linalg.norm(helix12 - centroid(alpha, g)) for g in (_AGONIST, _ANTAGONIST))))
+    h = centroid(alpha, _HELIX12)
+    return float(np.subtract(*(np.linalg.norm(h - centroid(alpha, g)) for g in (_AGONIST, _ANTAGONIST))))
 
 
 def s_with(anchors: tuple[tuple[int, ...], ...], alphas: list[dict[int, np.ndarray]]) -> np.ndarray:
@@ -210,11 +215,51 @@ def print_cost() -> None:
     print(f"a hill: {(time.process_time() - started) / 20 * 1000:.1f} ms, once in {bias.deposit_steps} steps")
 
 
+def print_drive(duration_ps: float) -> None:
+    complex_ = apo_complex()
+    system = openmm.XmlSerializer.deserialize(openmm.XmlSerializer.serialize(complex_.system))
+    for i in reversed(range(system.getNumForces())):
+        if isinstance(system.getForce(i), openmm.GBSAOBCForce):
+            system.removeForce(i)
+    nonbonded = nonbonded_force(system)
+    for i in range(nonbonded.getNumParticles()):
+        charge, sigma, epsilon = nonbonded.getParticleParameters(i)
+        nonbonded.setParticleParameters(i, charge / 2, sigma, epsilon)
+    for i in range(nonbonded.getNumExceptions()):
+        first, second, product, sigma, epsilon = nonbonded.getExceptionParameters(i)
+        nonbonded.setExceptionParameters(i, first, second, product / 4, sigma, epsilon)
+    bias = {"height_kcal": 2, "deposit_ps": 0.2, "bias_factor": 100}
+    stages = [
+        {"kind": "minimise", "iterations": 200, "solvent": False},
+        {"kind": "heat", "from_kelvin": 100, "duration_ps": 0.4},
+        {"kind": "produce", "duration_ps": duration_ps, "frame_ps": 0.5, "helix12_bias": bias},
+    ]
+    protocol = tiny_protocol(region=None, scoring={"receptor": "whole"}, friction_per_ps=5, stages=stages)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        simulate(replace(complex_, system=system), protocol, seed=1, platform=CPU, folder=folder)
+        trajectory = mdtraj.load_xtc(str(folder / "trajectory.xtc"), top=str(folder / "complex.pdb"))
+    measured = helix12.measure(helix12.superpose_on_core(trajectory))
+    alpha = helix12.residue_atoms(trajectory.topology, tuple(range(306, 551)), "CA")
+    for i in range(0, trajectory.n_frames, max(1, trajectory.n_frames // 40)):
+        s, z = coordinate({n: 10 * trajectory.xyz[i, atom] for n, atom in alpha.items()})
+        rmsd = (measured[f"h12_rmsd_{state}_angstrom"][i] for state in ("agonist", "antagonist"))
+        print(
+            f"{trajectory.time[i]:6.1f} ps  s {s:5.2f}  z {z:4.2f}  RMSD to the agonist and the antagonist place "
+            + "  ".join(f"{r:5.2f}" for r in rmsd)
+            + f"  helicity {measured['h12_helicity'][i]:.2f}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pdb", type=Path, help="folder with structures.csv and the files that it lists")
     parser.add_argument("--cost", action="store_true", help="time the bias instead")
+    parser.add_argument("--drive", type=float, metavar="PS", help="drive helix 12 instead")
     arguments = parser.parse_args()
+    if arguments.drive:
+        print_drive(arguments.drive)
+        return
     if arguments.cost:
         print_cost()
         return
