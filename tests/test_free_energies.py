@@ -39,9 +39,9 @@ def driven(tmp_path):
 
         def make(folder, variant=job.spec.cell.variant.name, seed=job.spec.seed):
             n = 400
-            s = np.full(n, -6.3) + 0.3 * np.sin(np.arange(n))
+            s = np.full(n, -3.5) + 0.2 * np.sin(np.arange(n))
             if variant != "WT":  # to and fro
-                s = 0.6 + 7.0 * np.sin(np.arange(n) / 12.0)
+                s = 4.0 * np.sin(np.arange(n) / 12.0)
             Hills(np.arange(1, n + 1) * 5.0, s, np.full(n, 0.05)).write(folder / "helix12_hills.csv")
             if (variant, seed) == ("Y537S", plan.jobs[-1].spec.seed):
                 (folder / "helix12_hills.csv").write_text("time_ps,s_angstrom,height_kcal\n5.0,torn")

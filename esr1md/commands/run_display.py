@@ -91,6 +91,13 @@ def announce(plan: Plan) -> None:
         f"{min(plan.slots, left) * plan.estimate.replica.memory / 1e9:.1f} GB of memory",
         soft_wrap=True,
     )
+    bias = plan.protocol.production.helix12_bias
+    if bias is not None:
+        from esr1md.dynamics.helix12_bias import price
+
+        protocol = plan.protocol
+        said = price(bias, protocol.production.duration_ps, n_replicas, protocol.temperature_kelvin)
+        console.print(Text(f"  {said}", style="yellow"), soft_wrap=True)
 
 
 def replicas_left(plan: Plan) -> int:

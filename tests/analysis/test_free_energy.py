@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from double_well import BASINS, SETTINGS, TEMPERATURE, Run, potential_kcal
 
+from double_well import BASINS, SETTINGS, TEMPERATURE, Run, potential_kcal
 from esr1md.analysis import free_energy
 from esr1md.analysis.free_energy import FreeEnergy, analyse, combine, crossings, difference
 from esr1md.dynamics.helix12_bias import Hills

@@ -3,14 +3,15 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import double_well
 import numpy as np
 import openmm
 import pytest
 import yaml
-from double_well import Run
 from pydantic import ValidationError
 
+import double_well
+from double_well import Run
+from esr1md.catalogue import data_path
 from esr1md.dynamics.helix12_bias import (
     AGONIST_BASIN,
     ANCHORS,
@@ -43,43 +44,7 @@ wall_kcal_per_angstrom2: 20
 """
 
 #: The protocol that drives helix 12, whole.
-PROTOCOL = """
-name: helix12-metadynamics
-description: >-
-  The free energy of helix 12 between its two places by well-tempered metadynamics in TIP3P water, on a GPU: 500 ns
-  for each replica of each cell. Not a screen; see docs/helix12-free-energy.md.
-solvent:
-  model: tip3p
-  cutoff_angstrom: 9
-  padding_angstrom: 12
-  ionic_strength_molar: 0.15
-temperature_kelvin: 300
-friction_per_ps: 1
-time_step_fs: 4
-hydrogen_mass_dalton: 3
-pressure_bar: 1
-stages:
-  - {kind: minimise, iterations: 1000, restrain: {selection: protein-heavy, kcal_per_angstrom2: 5}}
-  - {kind: heat, from_kelvin: 50, duration_ps: 100, restrain: {selection: solute-heavy, kcal_per_angstrom2: 5}}
-  - {kind: equilibrate, duration_ps: 500, restrain: {selection: protein-heavy, kcal_per_angstrom2: 2}}
-  - {kind: equilibrate, duration_ps: 500, restrain: {selection: protein-backbone, kcal_per_angstrom2: 0.5}}
-  - {kind: equilibrate, duration_ps: 2000}
-  - kind: produce
-    duration_ps: 500000
-    frame_ps: 100
-    helix12_bias:
-      height_kcal: 0.2
-      width_angstrom: 0.25
-      bias_factor: 15
-      deposit_ps: 5
-      minimum_angstrom: -5
-      maximum_angstrom: 5.5
-      off_line_angstrom: 8
-      wall_kcal_per_angstrom2: 20
-scoring:
-  frames: 100
-  receptor: whole
-"""
+PROTOCOL = (data_path("configs") / "protocols" / "helix12-metadynamics.yaml").read_text()
 
 
 # --- the coordinate -------------------------------------------------------------------------------------
