@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/esr1md screen quickstart --store $(STORE)
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check esr1md flows tests

@@ -15,6 +15,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
+
+#: Environment variable by which the processes of a flow are known.
+MARK = "ESR1MD_FLOW"
 
 #: Settings of a run without a Prefect server of the user's: quiet, patient and without network.
 LOCAL_SETTINGS = {
@@ -53,51 +57,50 @@ def local_engine(store: Path) -> Iterator[None]:
     Prefect settings play a part. A value the user has set in the environment is kept.
     """
     from prefect.context import refresh_global_settings_context
+    from prefect.server.api.server import SubprocessASGIServer
 
     if os.environ.get("PREFECT_API_URL"):
         yield
         return
     wanted = {"PREFECT_HOME": str(store / ".prefect"), **LOCAL_SETTINGS}
-    added = {name: value for name, value in wanted.items() if name not in os.environ}
+    mark = os.environ.pop(MARK, None)  # of a flow that started this one
+    added = {name: value for name, value in wanted.items() if name not in os.environ} | {MARK: uuid4().hex}
+    watcher = _end_with_us(added[MARK])
     os.environ.update(added)
     refresh_global_settings_context()
-    watchers: list[subprocess.Popen] = []
     try:
-        _start_server(watchers)
+        SubprocessASGIServer().start()
         yield
     finally:
         _end_server()
-        for watcher in watchers:
-            watcher.kill()
-            watcher.wait()
+        watcher.kill()
+        watcher.wait()
         for name in added:
             os.environ.pop(name, None)
+        if mark is not None:
+            os.environ[MARK] = mark
         refresh_global_settings_context()
 
 
-def _start_server(watchers: list[subprocess.Popen]) -> None:
-    """Start the temporary server that Prefect would start at its first call, each of its processes watched.
+def _end_with_us(mark: str) -> subprocess.Popen:
+    """A process that ends what was started here should this process be killed: a ``kill -9`` leaves nothing behind.
 
-    It takes seconds to answer, and where its port is taken another process is started, so the watching begins with
-    the process and not with the answer.
+    It begins before the server does and knows it by its environment, so that there is no moment in which the server
+    exists and is not watched. (Prefect starts another one where its port is taken.) It looks more than once, since a
+    process that has just been forked does not show its environment yet. Where there is no /proc nothing is ended.
     """
-    from prefect.server.api.server import SubprocessASGIServer
-
-    server = SubprocessASGIServer()
-    run = server._run_uvicorn_command
-
-    def run_watched() -> subprocess.Popen:
-        process = run()
-        watchers.append(_end_with_us(process.pid))
-        return process
-
-    server._run_uvicorn_command = run_watched
-    server.start()
-
-
-def _end_with_us(server: int) -> subprocess.Popen:
-    """A process that ends the server should this one be killed; without it, each ``kill -9`` would leave one."""
-    script = f"while kill -0 {os.getpid()} 2>/dev/null; do sleep 1; done; kill {server}"
+    script = f"""
+    while kill -0 {os.getpid()} 2>/dev/null; do sleep 1; done
+    for attempt in 1 2 3; do
+      for entry in /proc/[0-9]*/environ; do
+        if tr '\\0' '\\n' 2>/dev/null < "$entry" | grep -qx '{MARK}={mark}'; then
+          process=${{entry#/proc/}}
+          kill "${{process%/environ}}"
+        fi
+      done
+      sleep 1
+    done
+    """
     return subprocess.Popen(
         ["/bin/sh", "-c", script],
         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

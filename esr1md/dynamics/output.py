@@ -19,8 +19,10 @@ from esr1md.errors import StageError
 TRAJECTORY, ENERGIES, GROWING = "trajectory.xtc", "energies.parquet", "energies.csv"
 SYSTEM, FINAL_STATE, HILLS = "system.xml.gz", "state.xml.gz", "helix12_hills.csv"
 
-#: Columns of ``energies.parquet``: time within the stage; ``volume_nm3`` is missing without a periodic box.
-COLUMNS = ("stage", "time_ps", "potential_kj", "kinetic_kj", "temperature_kelvin", "volume_nm3")
+#: Columns of ``energies.parquet``: time within the stage; lengths of the box vectors and the volume are missing without
+#: a periodic box.
+BOX_COLUMNS = ("box_a_nm", "box_b_nm", "box_c_nm", "volume_nm3")
+COLUMNS = ("stage", "time_ps", "potential_kj", "kinetic_kj", "temperature_kelvin", *BOX_COLUMNS)
 
 
 class Writer:
@@ -49,12 +51,13 @@ class Writer:
 
     def energies(self, stage: str, time_ps: float, state: openmm.State, temperature: float) -> None:
         """A row of energies; ``temperature`` is the kinetic one (kelvin)."""
-        volume = ""
+        box = [""] * len(BOX_COLUMNS)
         if self._protocol.solvent.explicit:
-            volume = f"{state.getPeriodicBoxVolume().value_in_unit(unit.nanometer**3):.5f}"
+            vectors = state.getPeriodicBoxVectors(asNumpy=True)._value
+            box = [f"{value:.5f}" for value in (*np.linalg.norm(vectors, axis=1), abs(np.linalg.det(vectors)))]
         potential, kinetic = state.getPotentialEnergy()._value, state.getKineticEnergy()._value
         self._table.writerow(
-            [stage, f"{time_ps:.4f}", f"{potential:.4f}", f"{kinetic:.4f}", f"{temperature:.2f}", volume]
+            [stage, f"{time_ps:.4f}", f"{potential:.4f}", f"{kinetic:.4f}", f"{temperature:.2f}", *box]
         )
 
     def frame(self, positions: np.ndarray, box: np.ndarray) -> None:

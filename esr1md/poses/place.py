@@ -168,7 +168,8 @@ def place_ligand(
         (:func:`search.similarity`) above which none is (to test transfer to a new ligand).
     anyway
         Whether a ligand that does not fit gets its best poses all the same, of low confidence and with
-        :attr:`Pose.misfit` saying what is in the way: to be looked at, not to be simulated.
+        :attr:`Pose.misfit` saying what is in the way: to be looked at, not to be simulated. They are ordered by how
+        much of the ligand lies on like atoms of a crystal ligand, since clashes make most of their energy.
 
     Returns
     -------
@@ -219,6 +220,9 @@ def place_ligand(
     costs = [final.above + FAULT * bool(failed) for final, failed in zip(finals, checks, strict=True)]
     warheads = [approach(mol, final.xyz, receptor) for final in finals]
     order = preferred_order(costs, [warhead is not None and warhead.reactive for warhead in warheads], TIE)
+    if misfit:  # what the backbone would have to give way to is most of the energy, so crystals decide
+        alike = [_like_crystal(mol, final, references)[0] for final in finals]
+        order = sorted(range(len(finals)), key=lambda i: (-alike[i], costs[i]))
     lowest = min(range(len(finals)), key=costs.__getitem__)
     details = {
         "starts": len(grown),
@@ -241,7 +245,7 @@ def place_ligand(
         confidence, reason = _confidence(mol, final, rivals, references, state, anchors, checks[i])
         if misfit:
             confidence, reason = "low", f"does not fit; {reason}"
-        if rank == 1 and i != lowest:
+        if rank == 1 and i != lowest and not misfit:
             reason += f"; first of poses within {TIE:g} kcal/mol because its warhead is in reach of Cys530"
         poses.append(
             Pose(
