@@ -32,9 +32,9 @@ _DIAMETER, _VOLUME, _WATERS, _SITES = 5.7, 45.0, 33.4, {"tip3p": 3, "tip3p-fb": 
 #: Bytes, as measured (tests/benchmarks/engine.py cost): of an XTC trajectory for each atom and frame, of the two PDB
 #: files for each atom, of the System and of the last state for each simulated atom, of the checkpoints for each
 #: simulated atom, of an observation for each frame, and of the rest of a replica.
-_XTC, _PDB, _SYSTEM, _STATE, _CHECKPOINTS, _OBSERVED, _REST = 3.85, 163.0, 90.0, 39.0, 200.0, 200.0, 45_000
+_XTC, _PDB, _SYSTEM, _STATE, _CHECKPOINTS, _OBSERVED, _REST = 3.85, 163.0, 96.0, 50.0, 200.0, 200.0, 45_000
 #: Bytes of memory of a process with its libraries, and for each simulated atom.
-_PROCESS, _PER_ATOM = 500e6, 20_000.0
+_PROCESS, _PER_ATOM = 585e6, 15_500.0
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The simulation engine against a bare OpenMM loop, the quick protocol end to end, and what a replica costs.
 
     python tests/benchmarks/engine.py speed [--protocol quick] [--steps 500] [--blocks 5]
-    python tests/benchmarks/engine.py cell
+    python tests/benchmarks/engine.py cell [--whole --share 0.1]
     python tests/benchmarks/engine.py cost --protocol quick [--frames 20]
 
 ``speed``: production steps per processor second of our engine and of ``integrator.step`` on the same system (without
@@ -155,12 +155,15 @@ def swap(system: openmm.System) -> None:
 @contextlib.contextmanager
 def as_obc2_xml():
     """Solvent as a CustomGBForce in dynamics and in scoring."""
-    extract, context = regions.extract, mmgbsa._context
+    extract, whole, context = regions.extract, regions.whole, mmgbsa._context
 
-    def extracted(*arguments):
-        sub = extract(*arguments)
-        swap(sub.system)
-        return sub
+    def swapped(make):
+        def made(*arguments):
+            sub = make(*arguments)
+            swap(sub.system)
+            return sub
+
+        return made
 
     def scored(gb, surface, atoms, platform):
         made = context(gb, surface, atoms, platform)
@@ -169,7 +172,11 @@ def as_obc2_xml():
         made.reinitialize()
         return made
 
-    with mock.patch.object(regions, "extract", extracted), mock.patch.object(mmgbsa, "_context", scored):
+    with (
+        mock.patch.object(regions, "extract", swapped(extract)),
+        mock.patch.object(regions, "whole", swapped(whole)),
+        mock.patch.object(mmgbsa, "_context", scored),
+    ):
         yield
 
 
@@ -188,18 +195,31 @@ def one_cell(protocol: Protocol) -> dict[str, float]:
     return {**dict(zip(("complex", "dynamics", "analysis"), seconds, strict=True)), "all": sum(seconds)}
 
 
+def shortened(protocol: Protocol, share: float) -> Protocol:
+    """The same stages with a share of their dynamics and of the scored frames."""
+    data = protocol.model_dump(mode="json")
+    for stage in data["stages"]:
+        if stage["kind"] != "minimise":
+            stage["duration_ps"] *= share
+    data["stages"][-1]["frame_ps"] = min(data["stages"][-1]["frame_ps"], data["stages"][-1]["duration_ps"])
+    data["scoring"]["frames"] = max(1, round(share * data["scoring"]["frames"]))
+    return Protocol(**data)
+
+
 def cell(arguments: argparse.Namespace) -> None:
-    protocol = load_protocol("quick")
+    protocol = shortened(load_protocol("quick"), arguments.share)
     hydroxytamoxifen()
     whole_data = protocol.model_dump(mode="json") | {"region": None}
     whole_data["scoring"]["receptor"] = "whole"
+    whole = Protocol(**whole_data)
+    one_cell(shortened(protocol, 0.01))  # imports and caches
     rows = {"quick": one_cell(protocol)}
-    print(rows, flush=True)
-    if arguments.whole:
-        rows["quick, whole domain"] = one_cell(Protocol(**whole_data))
-        print(rows, flush=True)
     with as_obc2_xml():
-        rows["the same with implicit/obc2.xml's force"] = one_cell(protocol)
+        rows["quick, implicit/obc2.xml's force"] = one_cell(protocol)
+    if arguments.whole:
+        rows["whole domain, native force"] = one_cell(whole)
+        with as_obc2_xml():
+            rows["whole domain, implicit/obc2.xml's force"] = one_cell(whole)
     print("| | complex | dynamics | analysis | all (CPU s) | over quick |")
     print("|---|---|---|---|---|---|")
     for name, row in rows.items():
@@ -253,6 +273,7 @@ def main() -> None:
         command.add_argument("--blocks", type=int, default=5)
         command.add_argument("--frames", type=int, default=20)
         command.add_argument("--whole", action="store_true", help="cell: the whole domain as well")
+        command.add_argument("--share", type=float, default=1.0, help="cell: share of the dynamics and scored frames")
         command.set_defaults(call=call)
     arguments = parser.parse_args()
     arguments.call(arguments)
