@@ -77,7 +77,7 @@ def test_the_conformer_is_extended_and_the_same_every_time():
 def test_shipped_charges_are_of_the_catalogue_and_whole():
     known = {ligand.inchikey: ligand for ligand in catalogue_ligands()}
     files = list((data_path("ligands") / "am1bcc").glob("*.json"))
-    assert len(files) >= 5
+    assert len(files) >= 15
     for path in files:
         ligand = known[path.stem]
         record = am1bcc.shipped(ligand)
@@ -112,7 +112,7 @@ def test_the_network_agrees_with_am1bcc_over_the_catalogue(tmp_path):
         if record is not None:
             apart = nagl_charges(molecule(ligand.smiles)) - np.array(record.charges)
             squares, atoms = squares + float((apart**2).sum()), atoms + len(apart)
-    assert atoms > 150 and np.sqrt(squares / atoms) < 0.03
+    assert atoms > 600 and np.sqrt(squares / atoms) < 0.03
 
 
 def test_what_gaff_had_to_guess_is_said(tmp_path):
