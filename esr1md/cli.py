@@ -333,6 +333,9 @@ def _show_ranking(ranking: Any, store: Path, json: bool, out: TextIO, *, details
     written = store / "screens" / ranking.screen / "report.html"
     if written.is_file():
         print(f"\nreport: {written}")
+        table = Path(written).with_name("free_energies.csv")
+        if table.is_file():
+            print(f"helix-12 free energies: {table} (a page for each cell beside it)")
 
 
 def main(arguments: list[str] | None = None) -> int:
