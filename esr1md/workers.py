@@ -34,6 +34,22 @@ class PoolClosed(RuntimeError):
     """The call was ended, or not begun, because the pool was closed."""
 
 
+def module_command(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
+    """A command that runs a module of ours with what this process can import, and its environment.
+
+    No folder of the user's, named like ours or a library, may stand in for it (``-P``).
+
+    Parameters
+    ----------
+    arguments
+        The module and its arguments.
+    environment
+        Variables besides this process's.
+    """
+    search_path = os.pathsep.join(str(Path(__file__).parents[1]) if p == "" else p for p in sys.path)
+    return [sys.executable, "-P", "-m", *arguments], {**os.environ, **(environment or {}), "PYTHONPATH": search_path}
+
+
 class WorkerPool:
     """``slots`` processes, each doing one call at a time; usable from any thread.
 
@@ -133,18 +149,17 @@ class _Worker:
         log_folder.mkdir(parents=True, exist_ok=True)
         answers, answer_end = os.pipe()
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENMM_CPU_THREADS", "MKL_NUM_THREADS"), str(threads))
-        search_path = os.pathsep.join(str(Path(__file__).parents[1]) if p == "" else p for p in sys.path)
+        command, own = module_command("esr1md.workers", str(answer_end), environment={**environment, **limits})
         try:
             self._log = log_folder / f"worker-{os.getpid()}-{answers}.log"
             with open(self._log, "ab") as log:
                 self.process = subprocess.Popen(
-                    # -P: no folder of the user's, named like ours or a library, may stand in for it
-                    [sys.executable, "-P", "-m", "esr1md.workers", str(answer_end)],
+                    command,
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
                     pass_fds=(answer_end,),
-                    env={**os.environ, **environment, **limits, "PYTHONPATH": search_path},
+                    env=own,
                     start_new_session=True,  # Ctrl-C reaches the parent only, which decides what to end
                 )
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -18,6 +19,20 @@ def shared_data() -> Path:
     if not (folder / "PROVENANCE.md").is_file():
         pytest.skip("needs ../shared/data (raw PDB entries and reference tables), which is not here")
     return folder
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Put a program of the given name and shell text first on the search path."""
+
+    def make(name: str, text: str) -> Path:
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+        return path
+
+    return make
 
 
 def pytest_configure(config: pytest.Config) -> None:

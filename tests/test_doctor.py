@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import stat
 from importlib import metadata
-from pathlib import Path
 
 import openmm
 import pytest
@@ -12,20 +10,6 @@ import pytest
 from esr1md import doctor
 from esr1md.dynamics import platforms
 from esr1md.dynamics.platforms import Probe
-
-
-@pytest.fixture
-def program(tmp_path, monkeypatch):
-    """Put a program of the given name and shell text first on the search path."""
-
-    def make(name: str, text: str) -> Path:
-        path = tmp_path / name
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-        return path
-
-    return make
 
 
 def only(findings: list[doctor.Finding]) -> doctor.Finding:

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-#: The store keeps an unfinished folder that holds the first.
+#: The store keeps an unfinished folder that holds either (``esr1md.store.artifacts.CHECKPOINTS``): between two renames
+#: there is only the second.
 CURRENT, PREVIOUS = "checkpoint.npz", "checkpoint.previous.npz"
 
 _BIAS = "bias_"

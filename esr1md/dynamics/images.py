@@ -28,14 +28,7 @@ def make_whole(trajectory: mdtraj.Trajectory) -> mdtraj.Trajectory:
     molecules = trajectory.topology.find_molecules()
     receptor = [molecule for molecule in molecules if next(iter(molecule)).residue.name != "LIG"]
     others = [molecule for molecule in molecules if next(iter(molecule)).residue.name == "LIG"]
-    bonds = np.array([[a.index, b.index] for a, b in trajectory.topology.bonds], dtype=np.int32)
-    trajectory.image_molecules(
-        inplace=True,
-        anchor_molecules=receptor,
-        other_molecules=others,
-        sorted_bonds=bonds[np.lexsort((bonds[:, 1], bonds[:, 0]))],
-        make_whole=True,
-    )
+    trajectory.image_molecules(inplace=True, anchor_molecules=receptor, other_molecules=others)
     return trajectory
 
 

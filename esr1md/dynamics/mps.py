@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from esr1md.workers import module_command
+
 PROGRAM = "nvidia-cuda-mps-control"
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
 #: Where a daemon of the machine listens, and clients that were told nothing look.
@@ -93,13 +95,6 @@ def running(folder: Path, visible: Mapping[str, str] | None = None) -> Iterator[
 
 def _environment(own: Path) -> dict[str, str]:
     return {PIPES: str(own), LOGS: str(own / "log")}
-
-
-def module_command(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
-    """A command that runs a module of this copy of esr1md, and its environment."""
-    paths = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
-    search = os.pathsep.join(filter(None, paths))
-    return [sys.executable, "-P", "-m", *arguments], {**os.environ, **(environment or {}), "PYTHONPATH": search}
 
 
 def _start_keeper(own: Path, visible: dict[str, str]) -> subprocess.Popen:

@@ -92,11 +92,10 @@ class Writer:
         return {path.name: path.stat().st_size for path in paths if path.is_file()}
 
     def close(self) -> None:
-        """Turn the energies into ``energies.parquet``."""
+        """Write the energies as ``energies.parquet`` too; what they grew in stays for as long as the checkpoints do."""
         self._energies.close()
         table = pandas.read_csv(self.folder / GROWING)
         table.to_parquet(self.folder / ENERGIES, index=False)
-        (self.folder / GROWING).unlink()
 
     def abandon(self) -> None:
         """Close what is open; the files stay as they are."""

@@ -26,6 +26,7 @@ from openmm import app, unit
 
 from esr1md.errors import InputError
 from esr1md.specs import digest_of
+from esr1md.workers import module_command
 
 #: In the order they are preferred when the user asks for none.
 PREFERENCE = ("CUDA", "HIP", "OpenCL", "CPU", "Reference")
@@ -86,13 +87,12 @@ def probe(name: str) -> Probe:
     """Try one platform in a subprocess on a solvated test system; never raises and never takes us down."""
     if name not in available():
         return Probe(name, False, _why_unlisted(name, openmm.Platform.getPluginLoadFailures()), listed=False)
-    environment = {**os.environ, "OPENMM_CPU_THREADS": "1"}
-    return _in_subprocess(name, [name], environment)
+    return _in_subprocess(name, [name], {"OPENMM_CPU_THREADS": "1"})
 
 
-def _in_subprocess(name: str, arguments: list[str], environment: dict[str, str]) -> Probe:
+def _in_subprocess(name: str, arguments: list[str], variables: dict[str, str]) -> Probe:
     """A probe made by this module run as a program; whatever happens to it is a result."""
-    command = [sys.executable, "-P", "-m", "esr1md.dynamics.platforms", *arguments]
+    command, environment = module_command("esr1md.dynamics.platforms", *arguments, environment=variables)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, env=environment, check=False
@@ -217,7 +217,7 @@ def _verified(choice: PlatformChoice, system, positions: np.ndarray, known: Path
         Path(folder, "system.xml").write_text(openmm.XmlSerializer.serialize(system))
         np.save(Path(folder, "positions.npy"), positions)
         Path(folder, "properties.json").write_text(json.dumps(choice.properties))
-        result = _in_subprocess(choice.name, [choice.name, folder], dict(os.environ))
+        result = _in_subprocess(choice.name, [choice.name, folder], {})
     known.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(json.dumps({"identity": identity, "probe": asdict(result)}, indent=1))

@@ -40,6 +40,17 @@ class Subsystem:
     mobile: np.ndarray
 
 
+def simulated(complex_: Complex, region: Region | None) -> Subsystem:
+    """What a protocol simulates of a complex: its region, or all of it; a System to which forces may be added.
+
+    Raises
+    ------
+    StageError
+        As :func:`select_region` and :func:`extract`.
+    """
+    return whole(complex_) if region is None else extract(complex_, *select_region(complex_, region))
+
+
 def whole(complex_: Complex) -> Subsystem:
     """The complex as it is, every atom mobile; a System of its own, to which forces may be added."""
     n = complex_.system.getNumParticles()

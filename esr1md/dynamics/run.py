@@ -122,6 +122,7 @@ def simulate(
     progress: Progress = lambda stage, fraction: None,
     dry: bool = False,
     checkpoint_s: float = CHECKPOINT_S,
+    keep_checkpoint: bool = False,
 ) -> SimulationRecord | DryRun:
     """Run all stages, or go on where an earlier call with the same arguments was interrupted.
 
@@ -145,6 +146,9 @@ def simulate(
         Build everything, evaluate the energy once and run nothing; writes nothing.
     checkpoint_s
         Seconds between checkpoints.
+    keep_checkpoint
+        Leave a last checkpoint, for a caller whose own work on the frames may be interrupted: called again, this only
+        writes the end anew. :func:`remove_checkpoint` takes it away.
 
     Returns
     -------
@@ -169,12 +173,21 @@ def simulate(
     try:
         if dry:
             return engine.dry_run()
-        return engine.run(progress, checkpoint_s, started)
+        record = engine.run(progress, checkpoint_s, started, last=keep_checkpoint)
+        if not keep_checkpoint:
+            remove_checkpoint(folder)
+        return record
     except StageError:
         checkpoints.remove(folder)
         raise
     finally:
         engine.close()
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Take away what a finished replica was to be gone on with from."""
+    checkpoints.remove(folder)
+    (folder / output.GROWING).unlink(missing_ok=True)
 
 
 class _Engine:
@@ -185,10 +198,7 @@ class _Engine:
     ) -> None:
         self._complex, self._protocol, self._seed = complex_, protocol, seed
         self._platform, self._folder = platform, folder
-        if protocol.region is None:
-            self._sub = regions.whole(complex_)
-        else:
-            self._sub = regions.extract(complex_, *regions.select_region(complex_, protocol.region))
+        self._sub = regions.simulated(complex_, protocol.region)
         self._moving = self._sub.mobile & (_masses(self._sub.system) > 0)
         self._degrees = degrees_of_freedom(self._sub)
         self._restraint = add_restraint(self._sub, complex_)
@@ -236,7 +246,7 @@ class _Engine:
 
     # -- the run -----------------------------------------------------------------------------------------------
 
-    def run(self, progress: Progress, checkpoint_s: float, started: float) -> SimulationRecord:
+    def run(self, progress: Progress, checkpoint_s: float, started: float, *, last: bool) -> SimulationRecord:
         text = output.write_system(self._sub.system, self._folder / output.SYSTEM)
         self._identity = {
             "system": hashlib.sha256(text.encode()).hexdigest(),
@@ -268,6 +278,8 @@ class _Engine:
             else:
                 self._dynamics(stage)
                 self._done_ps += stage.duration_ps
+            if last and isinstance(stage, Produce):
+                self._checkpoint()
             self._phase(_PHASE[stage.kind], started=self._stage_started)
         return self._finish()
 
@@ -285,7 +297,6 @@ class _Engine:
         output.write_state(self._context, self._folder / output.FINAL_STATE)
         if self._bias is not None:
             self._bias.hills().write(self._folder / output.HILLS)
-        checkpoints.remove(self._folder)
         place, protocol = self._place, self._protocol
         self._phase("finishing", started=begun)
         record = SimulationRecord(
@@ -329,11 +340,8 @@ class _Engine:
             self._place.step += chunk
             self._place.energy_minimised = energy = self._energy()
             if not math.isfinite(energy):
-                atoms = rescue.in_words(rescue.worst_atoms(self._context, self._sub, self._complex))
-                raise StageError(
-                    "dynamics",
-                    f"the energy is {energy} after minimising; largest forces on {atoms}",
-                )
+                atoms = rescue.in_words(self._worst_atoms())
+                raise StageError("dynamics", f"the energy is {energy} after minimising; largest forces on {atoms}")
             self._checkpoint_if_due()
 
     def _lower_energy(self, iterations: int, *, solvent: bool) -> None:
@@ -457,7 +465,7 @@ class _Engine:
         attempt = len(place.rescues)
         self._context.setPeriodicBoxVectors(*good.getPeriodicBoxVectors())
         self._context.setPositions(good.getPositions(asNumpy=True))
-        atoms = rescue.worst_atoms(self._context, self._sub, self._complex)
+        atoms = self._worst_atoms()
         name = f"unstable-{attempt + 1}.xml.gz"
         output.write_gzip(self._folder / name, openmm.XmlSerializer.serialize(good))
         entry = {
@@ -484,6 +492,9 @@ class _Engine:
         place.rescues.append(entry)
         self._last_checkpoint = -math.inf  # so that it is not forgotten
 
+    def _worst_atoms(self) -> list[rescue.WorstAtom]:
+        return rescue.worst_atoms(self._context, self._sub, self._complex)
+
     def _step_fs(self) -> float:
         return self._protocol.time_step_fs / 2**self._place.halvings
 
@@ -493,7 +504,7 @@ class _Engine:
         try:
             yield
         except openmm.OpenMMException as error:
-            atoms = rescue.in_words(rescue.worst_atoms(self._context, self._sub, self._complex))
+            atoms = rescue.in_words(self._worst_atoms())
             raise StageError(
                 "dynamics",
                 f"the minimisation failed in stage {stage.kind} ({error}); largest forces on {atoms}",

@@ -31,6 +31,7 @@ from typing import Any, BinaryIO, Literal
 from esr1md.dynamics import mps
 from esr1md.dynamics.platforms import PlatformChoice, probe
 from esr1md.errors import InputError
+from esr1md.workers import module_command
 
 GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 #: Another folder for the locks, where the temporary folder is not the same for all of a user's processes.
@@ -180,7 +181,7 @@ def _visible(
 
 def _openmm_devices(platform: str) -> list[dict[str, str]]:
     """``Platform.getDevices`` in a process of its own: a driver may crash."""
-    command, environment = mps.module_command("esr1md.dynamics.slots", platform)
+    command, environment = module_command("esr1md.dynamics.slots", platform)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=PROGRAM_LIMIT_S, env=environment, check=False

@@ -102,11 +102,8 @@ def write_system(complex_: Complex, protocol: Protocol, folder: Path) -> tuple[i
     """Leave what :func:`relax` and :func:`step_until_told` need in ``folder``; returns atoms and mobile atoms."""
     from esr1md.dynamics import region  # not above: it loads the chemistry, which the measured processes do without
 
-    if protocol.region is None:
-        sub = region.whole(complex_)
-    else:
-        sub = region.extract(complex_, *region.select_region(complex_, protocol.region))
-    system = openmm.XmlSerializer.clone(sub.system)
+    sub = region.simulated(complex_, protocol.region)
+    system = sub.system
     if protocol.solvent.explicit:
         system.addForce(openmm.MonteCarloBarostat(protocol.pressure_bar, protocol.temperature_kelvin, 25))
     folder.mkdir(parents=True, exist_ok=True)

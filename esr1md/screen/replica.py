@@ -251,7 +251,7 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
         from esr1md.complex import build_complex
         from esr1md.dynamics.platforms import verify
         from esr1md.dynamics.protocol import Protocol
-        from esr1md.dynamics.run import simulate
+        from esr1md.dynamics.run import remove_checkpoint, simulate
         from esr1md.dynamics.slots import Packing, held
 
         protocol = Protocol.model_validate({**spec.protocol, "name": job.protocol})
@@ -281,13 +281,18 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
         waited = datetime.now(UTC).isoformat(timespec="milliseconds")
         with stage("waiting"):
             share = packing or Packing(1, 1, per_device=1)
-            waiting = lambda said: report("waiting", 0.0)  # noqa: E731
-            platform = slot.enter_context(held(platform, share.per_device, share.devices, waiting=waiting))
+            platform = slot.enter_context(
+                held(platform, share.per_device, share.devices, waiting=lambda said: report("waiting", 0.0))
+            )
         with stage("dynamics"):
-            simulation = simulate(complex_, protocol, seed=spec.seed, platform=platform, folder=folder, progress=report)
+            simulation = simulate(
+                complex_, protocol, seed=spec.seed, platform=platform, folder=folder, progress=report,
+                keep_checkpoint=True,
+            )  # fmt: skip
         with stage("analysis"):
             report("analysis", 1.0)
             observe(folder, complex_, protocol, platform, ligand_sdf=parameters and parameters.sdf)
+    remove_checkpoint(folder)
     record["simulation"] = dataclasses.asdict(simulation)
     record["simulation"]["timeline"].insert(0, {"phase": "waiting", "started": waited, "seconds": seconds["waiting"]})
     record["stage_seconds"] = seconds

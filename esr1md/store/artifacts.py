@@ -34,8 +34,8 @@ KINDS = ("receptors", "parameters", "poses", "replicas")
 
 DONE = "done.json"
 FAILURE = "failure.json"
-#: An unfinished folder that holds this file is work to go on with, not debris.
-CHECKPOINT = "checkpoint.npz"
+#: An unfinished folder that holds such a file is work to go on with, not debris.
+CHECKPOINTS = "checkpoint*.npz"
 
 #: Less free space than this after an error means that the disk was full, whatever the error said.
 FULL_BYTES = 4 * 1024 * 1024
@@ -169,7 +169,7 @@ class Store:
                 with self._locked(kind, digest, wait=False) as held:
                     final = self.folder(kind, digest)
                     whole = (final / DONE).is_file() or (final / FAILURE).is_file()
-                    if held and (path != final or not whole) and not (path / CHECKPOINT).is_file():
+                    if held and (path != final or not whole) and not _can_go_on(path):
                         _remove(path)
                         removed += 1
         return removed
@@ -349,8 +349,12 @@ def _same_file(handle: Any, path: Path) -> bool:
 
 def _clear(temporary: Path) -> None:
     """Remove an unfinished folder unless it can be gone on with."""
-    if not (temporary / CHECKPOINT).is_file():
+    if not _can_go_on(temporary):
         _remove(temporary)
+
+
+def _can_go_on(unfinished: Path) -> bool:
+    return any(unfinished.glob(CHECKPOINTS))
 
 
 def _remove(path: Path) -> None:

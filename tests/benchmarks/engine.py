@@ -81,10 +81,7 @@ class BareLoop:
     """``integrator.step`` and nothing else, warmed up."""
 
     def __init__(self, complex_, protocol: Protocol) -> None:
-        if protocol.region is None:
-            sub = regions.whole(complex_)
-        else:
-            sub = regions.extract(complex_, *regions.select_region(complex_, protocol.region))
+        sub = regions.simulated(complex_, protocol.region)
         self.integrator = openmm.LangevinMiddleIntegrator(300, protocol.friction_per_ps, protocol.time_step_fs / 1000)
         self.context = openmm.Context(sub.system, self.integrator, CPU.platform(), CPU.properties)
         self.context.setPositions(complex_.positions[sub.atoms])

@@ -18,7 +18,7 @@ import pytest
 
 from esr1md.dynamics import checkpoint as checkpoints
 from esr1md.dynamics.platforms import PlatformChoice
-from esr1md.dynamics.run import simulate
+from esr1md.dynamics.run import remove_checkpoint, simulate
 from systems import CPU, apo_complex, tiny_protocol
 
 #: A minimisation in two chunks, heating, and eight frames.
@@ -158,6 +158,25 @@ def test_going_on_with_another_platform_is_recorded(copy):
 def test_a_checkpoint_of_another_seed_is_not_gone_on_with(copy):
     record = simulate(apo_complex(), PROTOCOL, seed=6, platform=CPU, folder=copy)
     assert record.n_frames == 8 and "another system, protocol or seed" in record.resumed[0]["notes"][-1]
+
+
+def test_between_two_renames_the_checkpoint_before_is_enough(copy, uninterrupted):
+    """A kill between putting the last checkpoint aside and putting the new one in its place."""
+    (copy / checkpoints.CURRENT).unlink()
+    record = run(copy)
+    check_same(copy, uninterrupted[0])
+    assert record.resumed[0]["from"].startswith("produce") and record.resumed[0]["notes"] == []
+
+
+def test_a_kill_in_the_analysis_does_not_cost_the_simulation(uninterrupted, tmp_path):
+    run(tmp_path, keep_checkpoint=True)
+    seen = []
+    record = run(tmp_path, progress=lambda stage, fraction: seen.append(stage), keep_checkpoint=True)
+    check_same(tmp_path, uninterrupted[0])
+    assert seen == [] and record.n_frames == 8
+    assert record.resumed[0]["from"] == "produce, 80 steps (8 frames)"
+    remove_checkpoint(tmp_path)
+    assert not list(tmp_path.glob("*checkpoint*")) and not (tmp_path / "energies.csv").exists()
 
 
 _PROGRAM = """

@@ -67,19 +67,6 @@ def folder(tmp_path_factory, monkeypatch) -> Path:
     find_devices.cache_clear()
 
 
-@pytest.fixture
-def program(tmp_path, monkeypatch):
-    """Put a program of the given name and shell text first on the search path."""
-
-    def make(name: str, text: str) -> None:
-        path = tmp_path / name
-        path.write_text(f"#!/bin/sh\n{text}\n")
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-
-    return make
-
-
 # -- devices ---------------------------------------------------------------------------------------------------
 
 

@@ -188,15 +188,16 @@ def test_interrupt_leaves_nothing(tmp_path):
     assert list((tmp_path / "poses").iterdir()) == []
 
 
-def test_an_interrupted_computation_with_a_checkpoint_is_gone_on_with(tmp_path):
+@pytest.mark.parametrize("name", ["checkpoint.npz", "checkpoint.previous.npz"])
+def test_an_interrupted_computation_with_a_checkpoint_is_gone_on_with(tmp_path, name):
     store, seen = Store(tmp_path / "store"), []
 
     def make(folder):
         seen.append(sorted(path.name for path in folder.iterdir()))
-        (folder / "checkpoint.npz").write_bytes(b"far")
+        (folder / name).write_bytes(b"far")
         if len(seen) < 3:
             raise KeyboardInterrupt
-        (folder / "checkpoint.npz").unlink()
+        (folder / name).unlink()
         (folder / "result.txt").write_text("whole")
 
     for _ in range(2):
@@ -204,7 +205,7 @@ def test_an_interrupted_computation_with_a_checkpoint_is_gone_on_with(tmp_path):
             store.produce("replicas", DIGEST, make, spec=SPEC)
         assert store.sweep() == 0 and store.find("replicas", DIGEST) is None
     folder = store.produce("replicas", DIGEST, make, spec=SPEC)
-    assert seen == [[], ["checkpoint.npz"], ["checkpoint.npz"]]
+    assert seen == [[], [name], [name]]
     assert (folder / "result.txt").read_text() == "whole" and not list(folder.parent.glob(".*.tmp"))
 
 
