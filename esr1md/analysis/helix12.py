@@ -1,7 +1,24 @@
 """Where helix 12 is, frame by frame, and what holds it there.
 
 All frames are superposed on the C-alpha atoms of the LBD core (helices 3 to 10, never helix 12 itself), then
-helix 12 is compared with its place in the bundled agonist and antagonist models.
+helix 12 is compared with its place in the bundled agonist and antagonist models. Columns of one replica:
+
+===========================  ===================================================================================
+column                       what it is
+===========================  ===================================================================================
+h12_rmsd_agonist_angstrom    C-alpha RMSD of helix 12 (537-544) to its active place; ``_antagonist_`` to the other
+helix12_angstrom             the first less the second: below 0 nearer the active place
+h12_state                    ``agonist``, ``antagonist`` or ``displaced`` (farther than 3 A from both)
+h12_state_margin_angstrom    how far the frame is from another label
+h12_helicity                 share of residues 536-544 that DSSP calls helical
+loop_end_to_end_angstrom     C-alpha distance of 527 and 536, the ends of the H11-H12 loop
+latch_537_NNN_angstrom       shortest polar distance of residue 537 to D351, N348, E380
+clamp_362_542_angstrom       K362 to E542, between which a coactivator's helix is held (AF-2)
+h12_groove_area_angstrom2    area that helix 12 and the AF-2 groove hide from water by touching
+===========================  ===================================================================================
+
+and one number for a replica: ``loop_rmsf_angstrom``, ``h12_rmsf_angstrom`` and ``h12_core_rmsf_ratio``
+(:func:`fluctuations`). The ligand's own (D351 to its basic nitrogen, anchors, RMSD, contacts) are in :mod:`contacts`.
 """
 
 from __future__ import annotations
@@ -16,6 +33,7 @@ from esr1md.errors import StageError
 from esr1md.receptor.frame import (
     CORE,
     HELIX12,
+    STATE_CUTOFF_ANGSTROM,
     bundled_model,
     classify,
     helix12_place,
@@ -26,6 +44,12 @@ from esr1md.specs import HelixState
 
 HELIX_RESIDUES = tuple(range(536, 545))
 LOOP_RESIDUES = tuple(range(527, 537))
+
+#: Lining of the AF-2 groove (helices 3, 4 and 5), which a coactivator's LXXLL helix fills in the agonist state and
+#: helix 12 in the antagonist state (Shiau et al., Cell 95, 927 (1998)).
+AF2_GROOVE = (354, 355, 358, 359, 362, 367, 372, 375, 376, 379, 380)
+#: The two ends of the groove's charge clamp (Shiau 1998).
+CLAMP = (("LYS", 362, ("NZ",)), ("GLU", 542, ("OE1", "OE2")))
 
 #: Polar side-chain atoms a residue can hydrogen-bond with, for the latches.
 POLAR = {
@@ -168,6 +192,68 @@ def latches(trajectory: mdtraj.Trajectory) -> dict[str, np.ndarray]:
     return result
 
 
+def state_margin(rmsd_agonist: np.ndarray, rmsd_antagonist: np.ndarray) -> np.ndarray:
+    """How far (angstrom, >= 0) a frame is from another label: to the 3 A limit, or to being as near the other place."""
+    to_limit = STATE_CUTOFF_ANGSTROM - np.minimum(rmsd_agonist, rmsd_antagonist)
+    return np.where(to_limit < 0, -to_limit, np.minimum(to_limit, np.abs(rmsd_agonist - rmsd_antagonist)))
+
+
+def clamp_distance(trajectory: mdtraj.Trajectory) -> np.ndarray:
+    """Shortest distance (n_frames,) in angstrom of K362's ammonium to E542's carboxylate; NaN if either is mutated."""
+    ends = []
+    for name, number, atoms in CLAMP:
+        ends.append(
+            [
+                atom.index
+                for residue in trajectory.topology.residues
+                if (residue.resSeq, residue.name) == (number, name)
+                for atom in residue.atoms
+                if atom.name in atoms
+            ]
+        )
+    pairs = np.array([[a, b] for a in ends[0] for b in ends[1]])
+    if not len(pairs):
+        return np.full(trajectory.n_frames, np.nan)
+    return 10 * mdtraj.compute_distances(trajectory, pairs, periodic=False).min(axis=1)
+
+
+def groove_area(trajectory: mdtraj.Trajectory, points: int = 96) -> np.ndarray:
+    """Area (n_frames,) in square angstrom that helix 12 (536-544) and the AF-2 groove hide from water by touching.
+
+    Surface of each alone less that of both together, halved: per side, as interfaces are usually given. Shrake and
+    Rupley with ``points`` points on each atom's sphere and a probe of 1.4 A, as implemented by mdtraj.
+    """
+    parts = [
+        {
+            atom.index
+            for residue in trajectory.topology.residues
+            if residue.resSeq in numbers and residue.is_protein and residue.name != "LIG"
+            for atom in residue.atoms
+        }
+        for numbers in (HELIX_RESIDUES, AF2_GROOVE)
+    ]
+
+    def area(atoms: set[int]) -> np.ndarray:
+        part = trajectory.atom_slice(sorted(atoms))
+        return 100 * mdtraj.shrake_rupley(part, n_sphere_points=points).sum(axis=1)
+
+    return (area(parts[0]) + area(parts[1]) - area(parts[0] | parts[1])) / 2
+
+
+def fluctuations(trajectory: mdtraj.Trajectory) -> dict[str, float]:
+    """RMSF (angstrom) of the H11-H12 loop and of helix 12 over the frames, and helix 12's as a multiple of the core's.
+
+    ``h12_core_rmsf_ratio`` is NaN where the core does not move (one frame).
+    """
+    core = rmsf(trajectory, reference().core_numbers)
+    own = rmsf(trajectory, HELIX12)
+    return {
+        "loop_rmsf_angstrom": rmsf(trajectory, LOOP_RESIDUES),
+        "h12_rmsf_angstrom": own,
+        "h12_core_rmsf_ratio": own / core if core > 1e-3 else float("nan"),
+    }
+
+
 def measure(trajectory: mdtraj.Trajectory) -> dict[str, np.ndarray]:
     """Every per-frame helix-12 column of an observation, on a trajectory superposed on the core."""
     agonist, antagonist = helix12_rmsd(trajectory)
@@ -176,7 +262,10 @@ def measure(trajectory: mdtraj.Trajectory) -> dict[str, np.ndarray]:
         "h12_rmsd_antagonist_angstrom": antagonist,
         "helix12_angstrom": agonist - antagonist,
         "h12_state": classify(agonist, antagonist),
+        "h12_state_margin_angstrom": state_margin(agonist, antagonist),
         "h12_helicity": helicity(trajectory),
         "loop_end_to_end_angstrom": loop_end_to_end(trajectory),
         **latches(trajectory),
+        "clamp_362_542_angstrom": clamp_distance(trajectory),
+        "h12_groove_area_angstrom2": groove_area(trajectory),
     }

@@ -138,3 +138,60 @@ def test_every_crystal_with_a_helix_12_is_classified_as_our_survey_says(shared_d
             wrong.append((row["file"], row["chain"], state, helix12_distances(positions)))
     assert seen > 25
     assert not wrong
+
+
+def test_helix_12_fills_the_groove_as_an_antagonist_and_leaves_it_as_an_agonist():
+    area = {state: helix12.groove_area(model(state))[0] for state in ("agonist", "antagonist")}
+    assert area["antagonist"] > 2 * area["agonist"] > 100
+    finer = helix12.groove_area(model("antagonist"), points=960)[0]
+    assert area["antagonist"] == pytest.approx(finer, rel=0.03)
+    apart = model("antagonist")
+    helix = [a.index for a in apart.topology.atoms if a.residue.resSeq in helix12.HELIX_RESIDUES]
+    apart.xyz[:, helix] += 5.0
+    assert helix12.groove_area(apart)[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_the_charge_clamp_is_the_nearest_pair_of_its_ends_and_absent_when_mutated(tmp_path):
+    trajectory = model("agonist")
+    atom = {(a.residue.resSeq, a.name): a.index for a in trajectory.topology.atoms}
+    ends = [
+        np.linalg.norm(trajectory.xyz[0, atom[362, "NZ"]] - trajectory.xyz[0, atom[542, n]]) for n in ("OE1", "OE2")
+    ]
+    assert helix12.clamp_distance(trajectory)[0] == pytest.approx(10 * min(ends), abs=1e-3)
+    text = bundled_model("agonist").read_text().splitlines()
+    path = tmp_path / "k362a.pdb"
+    path.write_text(
+        "\n".join(
+            line.replace("LYS", "ALA") if line[22:26].strip() == "362" else line
+            for line in text
+            if not line.startswith("CONECT") and not (line[22:26].strip() == "362" and line[12:16].strip() == "NZ")
+        )
+    )
+    assert np.isnan(helix12.clamp_distance(mdtraj.load(str(path)))).all()
+
+
+@pytest.mark.parametrize(
+    ("agonist", "antagonist", "margin"),
+    [(0.5, 11.7, 2.5), (13.6, 3.7, 0.7), (2.0, 2.4, 0.4), (2.9, 9.0, 0.1), (8.0, 8.0, 5.0)],
+)
+def test_the_margin_is_the_way_to_another_label(agonist, antagonist, margin):
+    one, two = np.array([agonist]), np.array([antagonist])
+    assert helix12.state_margin(one, two)[0] == pytest.approx(margin)
+    label = helix12.classify(one, two)[0]
+    steps = np.linspace(-1, 1, 81)  # nothing nearer than the margin has another label
+    a, b = np.meshgrid(agonist + 0.99 * margin * steps, antagonist + 0.0 * steps)
+    assert (helix12.classify(a, b) == label).all()
+
+
+def test_helix_12_that_moves_more_than_the_core_says_so():
+    one = helix12.superpose_on_core(model("antagonist"))
+    trajectory = mdtraj.join([one] * 4)
+    helix = list(helix12.residue_atoms(one.topology, HELIX12, "CA").values())
+    core = list(helix12.residue_atoms(one.topology, CORE, "CA").values())
+    for frame, sign in enumerate((1, -1, 1, -1)):
+        trajectory.xyz[frame, helix] += np.array([0.06 * sign, 0, 0])
+        trajectory.xyz[frame, core] += np.array([0, 0.02 * sign, 0])
+    found = helix12.fluctuations(trajectory)
+    assert found["h12_rmsf_angstrom"] == pytest.approx(0.6, abs=1e-3)
+    assert found["h12_core_rmsf_ratio"] == pytest.approx(3.0, rel=1e-2)
+    assert np.isnan(helix12.fluctuations(one)["h12_core_rmsf_ratio"])
