@@ -3,7 +3,11 @@
     dG = E_vdw + E_coulomb + dG_GB + gamma * dSASA        (no configurational entropy)
 
 Bonded and internal terms cancel exactly, because complex, receptor and ligand share one set of coordinates.
-Contexts are built once and serve every frame of every replica with the same atoms.
+
+Van der Waals and Coulomb are sums over the pairs of ligand and receptor; dG_GB is
+:class:`~esr1md.analysis.generalised_born.GeneralisedBorn` for every model, with or without salt, since it needs one
+pass for all three molecules and gives each residue's part; the surface is OpenMM's ``LCPOForce``. A scorer is built
+once and serves every frame of every replica with the same atoms (:func:`scorer_of`).
 
 Source: Srinivasan et al., J. Am. Chem. Soc. 1998, 120, 9401; Genheden and Ryde, Expert Opin. Drug Discov. 2015,
 10, 449. Surface tension as in MMPBSA.py (Miller 2012, doi 10.1021/ct300418h).
@@ -11,41 +15,66 @@ Source: Srinivasan et al., J. Am. Chem. Soc. 1998, 120, 9401; Genheden and Ryde,
 
 from __future__ import annotations
 
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import openmm
+import torch
 from openmm import app
 from openmm.app.internal.lcpo import getLCPOParamsTopology
+from scipy.spatial.distance import cdist
 
-from esr1md.complex import KCAL, Complex, charges, gbsa_obc_force, nonbonded_force
+from esr1md.analysis.generalised_born import COULOMB, GeneralisedBorn, Model
+from esr1md.complex import KCAL, Complex, charges, nonbonded_force
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.errors import StageError
 
-#: kJ mol^-1 nm e^-2.
-COULOMB = 138.935456
 #: kcal/mol/A^2.
 SURFACE_TENSION = 0.0072
 PROBE_RADIUS_NM = 0.14
-_GROUP_GB, _GROUP_SURFACE = 0, 1
+#: kcal/mol/K.
+GAS_CONSTANT = 8.31446261815324e-3 / KCAL
+#: Standard deviation (kcal/mol) of the interaction energy above which interaction entropy does not converge.
+#: Source: Ekberg and Ryde, J. Chem. Theory Comput. 2021, 17, 5379 (doi 10.1021/acs.jctc.1c00374).
+ENTROPY_SPREAD_KCAL = 3.6
+
+#: Scorers kept in a process: a worker sees the replicas of several cells in turn.
+_SCORERS_KEPT = 8
 
 
 @dataclass(frozen=True)
 class Energies:
-    """MM/GBSA terms per frame, each (n_frames,) in kcal/mol, and the pair term by receptor residue.
+    """MM/GBSA terms per frame, each (n_frames,) in kcal/mol, and those terms by receptor residue.
 
-    ``residue_pair`` is (n_frames, n_residues): van der Waals plus Coulomb of the ligand with each residue.
+    ``residue_vdw``, ``residue_coulomb`` and ``residue_polar`` are (n_frames, n_residues), kcal/mol. Van der Waals and
+    Coulomb are the ligand with each residue. The polar term is what the solvent screens of that Coulomb energy and
+    what the residue itself loses of its solvation; ``ligand_polar`` (n_frames,) is what the ligand loses of its own.
+    The four sum to everything but the surface term.
     """
 
     vdw_kcal: np.ndarray
     coulomb_kcal: np.ndarray
     gb_kcal: np.ndarray
     sasa_kcal: np.ndarray
-    residue_pair: np.ndarray
+    residue_vdw: np.ndarray
+    residue_coulomb: np.ndarray
+    residue_polar: np.ndarray
+    ligand_polar: np.ndarray
 
     @property
     def binding_kcal(self) -> np.ndarray:
         return self.vdw_kcal + self.coulomb_kcal + self.gb_kcal + self.sasa_kcal
+
+    @property
+    def interaction_kcal(self) -> np.ndarray:
+        """Energy (n_frames,) of ligand and receptor without solvent: van der Waals and Coulomb."""
+        return self.vdw_kcal + self.coulomb_kcal
 
 
 class MMGBSA:
@@ -58,14 +87,24 @@ class MMGBSA:
     atoms
         (n,) indices of the solute atoms to score, ascending: the whole solute or a region of whole residues.
     platform
-        Where the generalised Born terms are evaluated.
+        Where the surface is evaluated; on CUDA the generalised Born terms are computed on the GPU as well, if torch
+        sees it, else on the CPU with the platform's number of threads.
+    model
+        ``obc2`` or ``gbn2``.
     solute_dielectric, solvent_dielectric
         Relative permittivities.
+    salt_molar, temperature_kelvin
+        1:1 salt that screens the generalised Born terms, and its temperature.
+
+    Attributes
+    ----------
+    residues
+        (n_residues,) indices in the topology of the receptor's residues, in the order of the energies by residue.
 
     Raises
     ------
     StageError
-        An apo complex, or an atom without surface-area parameters.
+        An apo complex, or an atom without parameters of the model or the surface area.
     """
 
     def __init__(
@@ -74,35 +113,50 @@ class MMGBSA:
         atoms: np.ndarray,
         platform: PlatformChoice,
         *,
+        model: Model = "obc2",
         solute_dielectric: float = 1.0,
         solvent_dielectric: float = 78.5,
+        salt_molar: float = 0.0,
+        temperature_kelvin: float = 300.0,
     ) -> None:
         if not len(complex_.ligand_atoms):
             raise StageError("analysis", "MM/GBSA needs a ligand; this complex is apo")
-        self._atoms = np.asarray(atoms)
-        is_ligand = np.isin(self._atoms, complex_.ligand_atoms)
-        self._ligand, self._receptor = np.flatnonzero(is_ligand), np.flatnonzero(~is_ligand)
+        atoms = np.asarray(atoms)
+        is_ligand = np.isin(atoms, complex_.ligand_atoms)
+        self._order = np.concatenate([np.flatnonzero(~is_ligand), np.flatnonzero(is_ligand)])
+        self._first = int((~is_ligand).sum())
+        receptor, ligand = atoms[~is_ligand], atoms[is_ligand]
         nonbonded = nonbonded_force(complex_.system)
-        parameters = [nonbonded.getParticleParameters(int(i)) for i in self._atoms]
-        self._charge = np.array([q._value for q, _, _ in parameters])
-        self._sigma = np.array([s._value for _, s, _ in parameters])
-        self._epsilon = np.array([e._value for _, _, e in parameters])
+        charge, sigma, epsilon = nonbonded_parameters(nonbonded, np.concatenate([receptor, ligand]))
+        self._charge = charge
+        first = self._first
+        depth = 4 * np.sqrt(epsilon[first:, None] * epsilon[:first])
+        sixth = (0.5 * (sigma[first:, None] + sigma[:first])) ** 6
+        self._attraction, self._repulsion = depth * sixth, depth * sixth**2
         self._solute_dielectric = solute_dielectric
         topology_atoms = list(complex_.topology.atoms())
-        residue = np.array([topology_atoms[i].residue.index for i in self._atoms[self._receptor]])
-        self.residues, self._residue_of = np.unique(residue, return_inverse=True)
-        gb = gbsa_obc_force(
+        self.residues, self._residue_of = np.unique(
+            [topology_atoms[i].residue.index for i in receptor], return_inverse=True
+        )
+        self._gb = GeneralisedBorn(
             complex_.topology,
             charges(nonbonded),
+            np.concatenate([receptor, ligand]),
+            first,
+            model=model,
             solute_dielectric=solute_dielectric,
             solvent_dielectric=solvent_dielectric,
-            surface_area=False,
+            salt_molar=salt_molar,
+            temperature_kelvin=temperature_kelvin,
+            device=torch_device(platform),
         )
-        surface = surface_parameters(complex_.topology)
-        self._contexts = [
-            (_context(gb, surface, self._atoms[part], platform), part)
-            for part in (np.arange(len(self._atoms)), self._receptor, self._ligand)
-        ]
+        parameters = surface_parameters(complex_.topology)
+        self._surface = SurfaceEnergy(
+            [parameters[i] for i in (*receptor, *ligand)],
+            (slice(0, len(atoms)), slice(0, first), slice(first, len(atoms))),
+            platform,
+        )
+        self._threads = frame_threads(platform)
 
     def score(self, positions: np.ndarray) -> Energies:
         """Energies of frames.
@@ -115,43 +169,139 @@ class MMGBSA:
         Raises
         ------
         StageError
-            A frame of another shape, or with a coordinate that is not finite.
+            No frame, a frame of another shape, or with a coordinate that is not finite.
         """
-        if positions.ndim != 3 or positions.shape[1:] != (len(self._atoms), 3):
-            raise StageError(
-                "analysis",
-                f"frames of shape {positions.shape[1:]} do not match {len(self._atoms)} scored atoms",
-            )
-        bad = np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))
-        if len(bad):
-            raise StageError("analysis", f"frame {bad[0]} has a coordinate that is not finite")
-        pair = [self._pair_energies(frame) for frame in positions]
-        solvation = np.array([[self._solvation(i, frame) for i in range(3)] for frame in positions])
-        change = (solvation[:, 0] - solvation[:, 1] - solvation[:, 2]) / KCAL
-        vdw, coulomb = (np.array([p[i] for p in pair]) / KCAL for i in (0, 1))
-        return Energies(vdw.sum(axis=1), coulomb.sum(axis=1), change[:, 0], change[:, 1], residue_pair=vdw + coulomb)
-
-    def _solvation(self, index: int, frame: np.ndarray) -> tuple[float, float]:
-        context, part = self._contexts[index]
-        context.setPositions(frame[part])
-        return tuple(
-            context.getState(energy=True, groups={group}).getPotentialEnergy()._value
-            for group in (_GROUP_GB, _GROUP_SURFACE)
+        check_frames(positions, len(self._order))
+        ordered = positions[:, self._order].astype(float)
+        with frames_at_once(self._threads) as apply:
+            terms = apply(self._terms, ordered)
+            surface = np.array([self._surface(frame) for frame in ordered])
+            vdw, coulomb, polar, ligand_polar = (np.array(term) / KCAL for term in zip(*terms, strict=True))
+        return Energies(
+            vdw.sum(axis=1),
+            coulomb.sum(axis=1),
+            polar.sum(axis=1) + ligand_polar,
+            (surface[:, 0] - surface[:, 1] - surface[:, 2]) / KCAL,
+            vdw,
+            coulomb,
+            polar,
+            ligand_polar,
         )
 
-    def _pair_energies(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Van der Waals and Coulomb energy (kJ/mol) of the ligand with each receptor residue, in double precision."""
-        ligand, receptor = self._ligand, self._receptor
-        difference = frame[ligand][:, None].astype(float) - frame[receptor][None].astype(float)
-        squared = (difference**2).sum(axis=-1)
-        sigma = 0.5 * (self._sigma[ligand][:, None] + self._sigma[receptor][None])
-        epsilon = np.sqrt(self._epsilon[ligand][:, None] * self._epsilon[receptor][None])
-        sixth = (sigma**2 / squared) ** 3
-        vdw = (4 * epsilon * (sixth**2 - sixth)).sum(axis=0)
-        charge = self._charge[ligand][:, None] * self._charge[receptor][None]
-        coulomb = (COULOMB / self._solute_dielectric * charge / np.sqrt(squared)).sum(axis=0)
+    def _terms(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Van der Waals, Coulomb and polar energy (kJ/mol) by residue, and the ligand's own polar one."""
+        first = self._first
+        inverse = 1.0 / cdist(frame[first:], frame[:first], "sqeuclidean")
+        sixth = inverse**3
+        vdw = ((self._repulsion * sixth - self._attraction) * sixth).sum(axis=0)
+        potential = self._charge[first:] @ np.sqrt(inverse)
+        coulomb = COULOMB / self._solute_dielectric * self._charge[:first] * potential
+        polar = self._gb.binding(frame)
         n = len(self.residues)
-        return np.bincount(self._residue_of, vdw, n), np.bincount(self._residue_of, coulomb, n)
+        by_residue = (np.bincount(self._residue_of, term, n) for term in (vdw, coulomb, polar[:first]))
+        return *by_residue, float(polar[first:].sum())
+
+
+_scorers: OrderedDict[str, MMGBSA] = OrderedDict()
+
+
+def scorer_of(complex_: Complex, atoms: np.ndarray, platform: PlatformChoice, **settings) -> MMGBSA:
+    """The :class:`MMGBSA` of these arguments: one that this process has made of equal ones, or a new one.
+
+    Replicas of a cell have equal atoms, parameters and settings though each builds its complex anew, and one worker
+    process takes several replicas.
+    """
+    key = _scorer_key(complex_, atoms, platform, settings)
+    scorer = _scorers.pop(key, None) or MMGBSA(complex_, atoms, platform, **settings)
+    _scorers[key] = scorer
+    while len(_scorers) > _SCORERS_KEPT:
+        _scorers.popitem(last=False)
+    return scorer
+
+
+def _scorer_key(complex_: Complex, atoms: np.ndarray, platform: PlatformChoice, settings: dict) -> str:
+    """Digest of all that a scorer is made from."""
+    digest = hashlib.sha256()
+    solute = set(complex_.solute_atoms.tolist())
+    for atom in complex_.topology.atoms():
+        if atom.index in solute:
+            residue = atom.residue
+            digest.update(f"{atom.name} {atom.element} {residue.name} {residue.id} {residue.index};".encode())
+    bonds = [(a.index, b.index) for a, b in complex_.topology.bonds() if a.index in solute]
+    parameters = nonbonded_parameters(nonbonded_force(complex_.system), complex_.solute_atoms)
+    for array in (np.array(bonds), complex_.ligand_atoms, np.asarray(atoms), *parameters):
+        digest.update(array.tobytes() + b";")
+    digest.update(repr((platform.name, sorted(platform.properties.items()), sorted(settings.items()))).encode())
+    return digest.hexdigest()
+
+
+def interaction_entropy(interaction_kcal: np.ndarray, temperature_kelvin: float) -> tuple[float, float]:
+    """-T dS of binding by interaction entropy, and the standard deviation of the interaction energy (kcal/mol).
+
+        -T dS = kT ln < exp((E - <E>) / kT) >
+
+    The average is ruled by the rare highest energies, so it does not converge unless they are close together: above
+    :data:`ENTROPY_SPREAD_KCAL` the value says more about the number of frames than about the ligand.
+
+    Parameters
+    ----------
+    interaction_kcal
+        (n_frames,) van der Waals and Coulomb energy of ligand and receptor without solvent.
+
+    Raises
+    ------
+    StageError
+        Fewer than two frames.
+
+    Source: Duan, Liu, Zhang, J. Am. Chem. Soc. 2016, 138, 5722 (doi 10.1021/jacs.6b02682).
+    """
+    if len(interaction_kcal) < 2:
+        raise StageError("analysis", "interaction entropy needs at least two scored frames; there is one")
+    thermal = GAS_CONSTANT * temperature_kelvin
+    excess = (interaction_kcal - interaction_kcal.mean()) / thermal
+    entropy = thermal * (np.logaddexp.reduce(excess) - np.log(len(excess)))
+    return float(entropy), float(interaction_kcal.std(ddof=1))
+
+
+# -- surface ---------------------------------------------------------------------------------------------------
+
+
+class SurfaceEnergy:
+    """gamma * SASA of several overlapping sets of atoms, by LCPO, in one context.
+
+    Parameters
+    ----------
+    parameters
+        Of each atom, from :func:`surface_parameters`.
+    parts
+        The sets, each as if it were alone in the solvent.
+    platform
+        Where to evaluate.
+    """
+
+    def __init__(self, parameters: list, parts: tuple[slice, ...], platform: PlatformChoice) -> None:
+        system = openmm.System()
+        for _ in parameters:
+            system.addParticle(1.0)
+        for group, part in enumerate(parts):
+            area = openmm.LCPOForce()
+            area.setSurfaceTension(SURFACE_TENSION * KCAL * 100)
+            members = range(len(parameters))[part]
+            for i, (radius, *coefficients) in enumerate(parameters):
+                # An atom of radius 0 is not there for this force.
+                there = radius > 0 and i in members
+                area.addParticle(radius + PROBE_RADIUS_NM if there else 0.0, *coefficients)
+            area.setForceGroup(group)
+            system.addForce(area)
+        self._groups = range(len(parts))
+        self._context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform.platform(), platform.properties)
+
+    def __call__(self, positions: np.ndarray) -> list[float]:
+        """Energy (kJ/mol) of each set at positions (n, 3), nm."""
+        self._context.setPositions(positions)
+        return [
+            self._context.getState(energy=True, groups={group}).getPotentialEnergy()._value for group in self._groups
+        ]
 
 
 def surface_parameters(topology: app.Topology) -> list[tuple[float, float, float, float, float]]:
@@ -192,22 +342,49 @@ def surface_parameters(topology: app.Topology) -> list[tuple[float, float, float
     return [(p[0]._value / 10, p[1], p[2], p[3], p[4]._value * 100) for p in found]
 
 
-def _context(gb: openmm.GBSAOBCForce, surface: list, atoms: np.ndarray, platform: PlatformChoice) -> openmm.Context:
-    """A context with the solvation terms of some atoms: generalised Born in group 0, surface in group 1."""
-    system = openmm.System()
-    part = openmm.GBSAOBCForce()
-    part.setSoluteDielectric(gb.getSoluteDielectric())
-    part.setSolventDielectric(gb.getSolventDielectric())
-    part.setSurfaceAreaEnergy(0.0)
-    area = openmm.LCPOForce()
-    area.setSurfaceTension(SURFACE_TENSION * KCAL * 100)
-    for atom in atoms:
-        system.addParticle(1.0)
-        part.addParticle(*gb.getParticleParameters(int(atom)))
-        radius, *coefficients = surface[int(atom)]
-        area.addParticle(radius + PROBE_RADIUS_NM if radius else 0.0, *coefficients)
-    part.setForceGroup(_GROUP_GB)
-    area.setForceGroup(_GROUP_SURFACE)
-    system.addForce(part)
-    system.addForce(area)
-    return openmm.Context(system, openmm.VerletIntegrator(0.001), platform.platform(), platform.properties)
+# -- what scorers share ----------------------------------------------------------------------------------------
+
+
+def nonbonded_parameters(nonbonded: openmm.NonbondedForce, atoms: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Charge (e), sigma (nm) and epsilon (kJ/mol), each (n,), of some atoms."""
+    values = [[value._value for value in nonbonded.getParticleParameters(int(i))] for i in atoms]
+    return tuple(np.array(values).T)
+
+
+def check_frames(positions: np.ndarray, n_atoms: int) -> None:
+    """Raise ``StageError`` unless ``positions`` is (n_frames, n_atoms, 3), at least one frame, and finite."""
+    if positions.ndim != 3 or positions.shape[1:] != (n_atoms, 3):
+        raise StageError("analysis", f"frames of shape {positions.shape[1:]} do not match {n_atoms} scored atoms")
+    if not len(positions):
+        raise StageError("analysis", "there is no frame to score")
+    bad = np.flatnonzero(~np.isfinite(positions).all(axis=(1, 2)))
+    if len(bad):
+        raise StageError("analysis", f"frame {bad[0]} has a coordinate that is not finite")
+
+
+def torch_device(platform: PlatformChoice) -> str:
+    """Where torch computes for a platform: the GPU for one that uses it through CUDA, if torch can too."""
+    if platform.name != "CUDA" or not torch.cuda.is_available():
+        return "cpu"
+    index = platform.properties.get("DeviceIndex", "0").split(",")[0]
+    return f"cuda:{index}"
+
+
+def frame_threads(platform: PlatformChoice) -> int:
+    """Frames scored at once: the platform's CPU threads; one on a GPU."""
+    if torch_device(platform) != "cpu":
+        return 1
+    threads = platform.properties.get("Threads") or os.environ.get("OPENMM_CPU_THREADS") or os.cpu_count() or 1
+    return max(1, int(threads))
+
+
+@contextmanager
+def frames_at_once(threads: int) -> Iterator:
+    """``apply(function, frames)`` over threads, each of which computes alone: frames share better than their loops."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            yield pool.map
+    finally:
+        torch.set_num_threads(before)

@@ -147,7 +147,7 @@ def _score(xyz: np.ndarray, complex_: Complex, protocol: Protocol, platform: Pla
         solvent_dielectric=scoring.solvent_dielectric,
     )
     energies = scorer.score(xyz[:, atoms])
-    mean = energies.residue_pair.mean(axis=0)
+    mean = (energies.residue_vdw + energies.residue_coulomb + energies.residue_polar).mean(axis=0)
     names = [f"{r.name}{r.id}" for r in complex_.topology.residues()]
     strongest = np.argsort(-np.abs(mean))[:25]
     return energies, {names[scorer.residues[i]]: round(float(mean[i]), 3) for i in strongest}

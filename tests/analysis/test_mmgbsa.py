@@ -65,7 +65,7 @@ def test_the_solvation_term_is_the_difference_of_three_gb_energies(scored, indep
 def test_terms_add_up_and_residues_sum_to_the_pair_energy(scored):
     total = scored.vdw_kcal + scored.coulomb_kcal + scored.gb_kcal + scored.sasa_kcal
     np.testing.assert_allclose(scored.binding_kcal, total)
-    np.testing.assert_allclose(scored.residue_pair.sum(axis=1), scored.vdw_kcal + scored.coulomb_kcal)
+    np.testing.assert_allclose(scored.residue_vdw.sum(axis=1) + scored.residue_coulomb.sum(axis=1), scored.vdw_kcal + scored.coulomb_kcal)
 
 
 def test_burying_a_drug_costs_polar_solvation_and_gains_surface_and_binds():
