@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import json
+import warnings
+from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import mdtraj
 import numpy as np
 import pandas
 
 from esr1md.analysis import contacts, helix12
-from esr1md.analysis.mmgbsa import MMGBSA
+from esr1md.analysis.frames import count_frames, load_frames, read_frames
+from esr1md.analysis.mmgbsa import ENTROPY_SPREAD_KCAL, Energies, interaction_entropy, scorer_of
+from esr1md.analysis.three_trajectory import SoluteFreeEnergy
 from esr1md.complex import Complex
-from esr1md.dynamics.images import make_whole
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
 from esr1md.dynamics.region import select_region
 from esr1md.errors import StageError
 
+__all__ = ["frames_to_score", "load_frames", "observe", "summarise"]
+
 Summary = dict[str, float]
+
+#: Residues whose energy is always given, where the receptor has them: pocket and clamp, H524, C530, the mutated 536 and
+#: 537, and K362 of the AF-2 groove (P03372).
+ALWAYS_GIVEN = (351, 353, 362, 394, 404, 524, 525, 530, 536, 537)
+#: Besides those, so many with the largest energies.
+STRONGEST = 25
+
+_CONTACTS = ("hydrogen bond", "salt bridge", "hydrophobic")
+_TERMS = ("binding_kcal", "vdw_kcal", "coulomb_kcal", "gb_kcal", "sasa_kcal")
 
 
 def observe(
@@ -29,11 +44,11 @@ def observe(
     *,
     ligand_sdf: Path | None = None,
 ) -> Summary:
-    """Measure the frames of a finished simulation.
+    """Measure the frames of a finished simulation, a hundred at a time.
 
     Reads ``complex.pdb`` and ``trajectory.xtc``; writes ``observation.parquet`` (a row per frame),
-    ``contacts.json`` (fraction of frames by residue and kind) and ``summary.json`` (means; the number of frames alone
-    where a helix-12 bias acted, for biased frames make no score).
+    ``contacts.json`` (fraction of frames by residue and kind; mean energy by residue) and ``summary.json`` (means; the
+    number of frames alone where a helix-12 bias acted, for biased frames make no score).
 
     Parameters
     ----------
@@ -42,7 +57,7 @@ def observe(
     complex_
         The complex that was simulated, for its parameters.
     protocol
-        Says which frames MM/GBSA scores and in how much of the receptor.
+        Says which frames MM/GBSA scores, how, and in how much of the receptor.
     platform
         Where MM/GBSA's solvation terms are evaluated.
     ligand_sdf
@@ -51,63 +66,34 @@ def observe(
     Raises
     ------
     StageError
-        No frame, or frames that do not belong to the complex.
+        No frame, or frames that are damaged or do not belong to the complex.
     """
-    trajectory = load_frames(folder)
-    if trajectory.n_atoms != len(complex_.solute_atoms):
-        raise StageError(
-            "analysis",
-            f"the trajectory has {trajectory.n_atoms} atoms, the complex {len(complex_.solute_atoms)}",
-            where=str(folder),
-        )
-    columns: dict[str, np.ndarray] = {"time_ps": trajectory.time}
-    scored = frames_to_score(trajectory.n_frames, protocol.scoring.frames)
-    extra: Summary = {}
+    n_atoms = len(complex_.solute_atoms)
+    n_frames = count_frames(folder / "trajectory.xtc", n_atoms)
+    scored = frames_to_score(n_frames, protocol.scoring.frames)
+    bound = len(complex_.ligand_atoms) > 0
     biased = protocol.production.helix12_bias is not None
-    residues: dict[str, float] = {}
-    if len(complex_.ligand_atoms):
-        charged = _formal_charges(ligand_sdf, complex_)
-    if len(complex_.ligand_atoms) and not biased:
-        energies, residues = _score(trajectory.xyz[scored], complex_, protocol, platform)
-        for name in ("binding_kcal", "vdw_kcal", "coulomb_kcal", "gb_kcal", "sasa_kcal"):
-            column = np.full(trajectory.n_frames, np.nan)
-            column[scored] = getattr(energies, name)
-            columns[name] = column
-        extra["binding_sd_kcal"] = float(energies.binding_kcal.std(ddof=1)) if len(scored) > 1 else float("nan")
-    helix12.superpose_on_core(trajectory)
-    columns |= helix12.measure(trajectory)
-    contact_table: dict = {"fingerprint": {}, "residue_energy_kcal": {}}
-    if len(complex_.ligand_atoms):
-        columns |= contacts.anchors(trajectory)
-        nitrogens = [
-            i for i, charge in charged.items() if charge > 0 and trajectory.topology.atom(i).element.symbol == "N"
-        ]
-        columns["ligand_n_d351_angstrom"] = contacts.basic_nitrogen_to_d351(trajectory, nitrogens)
-        columns["ligand_rmsd_angstrom"] = _ligand_rmsd(trajectory)
-        contact_table = {
-            "fingerprint": contacts.fingerprint(trajectory, charged),
-            "residue_energy_kcal": residues,
-        }
-    table = pandas.DataFrame(columns)
+    geometry = _Geometry(_formal_charges(ligand_sdf, complex_) if bound else None)
+    scorer = None if biased else _Scorer(complex_, protocol, platform)
+    tables, first = [], 0
+    for frames in read_frames(folder, n_atoms):
+        columns: dict[str, np.ndarray] = {"time_ps": frames.time}
+        if scorer is not None:
+            here = scored[(scored >= first) & (scored < first + frames.n_frames)] - first
+            columns |= scorer.columns(frames.xyz, here)
+        columns |= geometry.columns(frames)
+        tables.append(pandas.DataFrame(columns))
+        first += frames.n_frames
+    table = pandas.concat(tables, ignore_index=True)
     table.to_parquet(folder / "observation.parquet", index=False)
+    energy = scorer.residues() if scorer is not None and bound else {"residue_energy_kcal": {}}
+    contact_table = {"fingerprint": geometry.fingerprint() if bound else {}, **energy}
     (folder / "contacts.json").write_text(json.dumps(contact_table, indent=1))
-    extra["loop_rmsf_angstrom"] = helix12.rmsf(trajectory, helix12.LOOP_RESIDUES)
-    extra["h12_rmsf_angstrom"] = helix12.rmsf(trajectory, helix12.HELIX12)
+    extra = geometry.fluctuations() | (scorer.spread(table) if scorer is not None and bound else {})
     # a bias takes helix 12 where it would not go by itself: such frames are to be looked at, and make no score
     summary = {"frames": len(table)} if biased else summarise(table, extra)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
     return summary
-
-
-def load_frames(folder: Path) -> mdtraj.Trajectory:
-    """The replica's frames, whole in their periodic box; ``StageError`` when there is none or the file is torn."""
-    try:
-        trajectory = mdtraj.load_xtc(str(folder / "trajectory.xtc"), top=str(folder / "complex.pdb"))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise StageError("analysis", f"the trajectory cannot be read: {error}", where=str(folder)) from error
-    if not trajectory.n_frames:
-        raise StageError("analysis", "the trajectory has no frame", where=str(folder))
-    return make_whole(trajectory)
 
 
 def frames_to_score(n_frames: int, wanted: int) -> np.ndarray:
@@ -132,25 +118,149 @@ def summarise(table: pandas.DataFrame, extra: Summary) -> Summary:
     return summary | {name: value for name, value in extra.items() if np.isfinite(value)}
 
 
-def _score(xyz: np.ndarray, complex_: Complex, protocol: Protocol, platform: PlatformChoice):
-    """MM/GBSA of frames (n_frames, n_solute, 3) and the mean pair energy (kcal/mol) of the strongest residues."""
-    scoring = protocol.scoring
-    if scoring.receptor == "simulated":
-        atoms, _ = select_region(complex_, protocol.region)
-    else:
-        atoms = complex_.solute_atoms
-    scorer = MMGBSA(
-        complex_,
-        atoms,
-        platform,
-        solute_dielectric=scoring.solute_dielectric,
-        solvent_dielectric=scoring.solvent_dielectric,
-    )
-    energies = scorer.score(xyz[:, atoms])
-    mean = (energies.residue_vdw + energies.residue_coulomb + energies.residue_polar).mean(axis=0)
-    names = [f"{r.name}{r.id}" for r in complex_.topology.residues()]
-    strongest = np.argsort(-np.abs(mean))[:25]
-    return energies, {names[scorer.residues[i]]: round(float(mean[i]), 3) for i in strongest}
+class _Scorer:
+    """MM/GBSA of a replica's frames as they come, and what it sums over them.
+
+    An apo replica has nothing but the free energy of its solute, where the protocol asks for three trajectories.
+    """
+
+    def __init__(self, complex_: Complex, protocol: Protocol, platform: PlatformChoice) -> None:
+        self._scoring, self._temperature = protocol.scoring, protocol.temperature_kelvin
+        self._residues = [f"{r.name}{r.id}" for r in complex_.topology.residues()]
+        settings = {
+            name: getattr(protocol.scoring, name)
+            for name in ("model", "solute_dielectric", "solvent_dielectric", "salt_molar")
+        } | {"temperature_kelvin": protocol.temperature_kelvin}
+        self._mmgbsa = self._solute = None
+        if len(complex_.ligand_atoms):
+            simulated = protocol.scoring.receptor == "simulated"
+            self._atoms = select_region(complex_, protocol.region)[0] if simulated else complex_.solute_atoms
+            self._mmgbsa = scorer_of(complex_, self._atoms, platform, **settings)
+        if protocol.scoring.trajectories == "three":
+            self._solute = SoluteFreeEnergy(complex_, platform, **settings)
+        self._frames = 0
+        self._sums: defaultdict[str, Any] = defaultdict(float)
+        self._interaction: list[np.ndarray] = []
+
+    def columns(self, xyz: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
+        """Columns of frames (n_frames, n_solute, 3), nm, NaN but in the ``scored`` ones."""
+        values: dict[str, np.ndarray] = {}
+        if self._mmgbsa is not None:
+            values = dict.fromkeys(_TERMS, np.empty(0))
+            if len(scored):
+                energies = self._mmgbsa.score(xyz[scored][:, self._atoms])
+                self._add(energies)
+                values = {name: getattr(energies, name) for name in _TERMS}
+        if self._solute is not None:
+            values["solute_kcal"] = self._solute.score(xyz[scored]).total_kcal if len(scored) else np.empty(0)
+        columns = {}
+        for name, found in values.items():
+            columns[name] = np.full(len(xyz), np.nan)
+            columns[name][scored] = found
+        return columns
+
+    def _add(self, energies: Energies) -> None:
+        self._frames += len(energies.vdw_kcal)
+        for name in ("residue_vdw", "residue_coulomb", "residue_polar", "ligand_polar"):
+            self._sums[name] = self._sums[name] + getattr(energies, name).sum(axis=0)
+        self._interaction.append(energies.interaction_kcal)
+
+    def residues(self) -> dict[str, Any]:
+        """Mean energies (kcal/mol) of the strongest residues and those always given: totals, and terms."""
+        terms = {name: self._sums[f"residue_{name}"] / self._frames for name in ("vdw", "coulomb", "polar")}
+        total = sum(terms.values())
+        names = [self._residues[i] for i in self._mmgbsa.residues]
+        given = [i for i, name in enumerate(names) if name[3:].isdigit() and int(name[3:]) in ALWAYS_GIVEN]
+        order = list(dict.fromkeys([*np.argsort(-np.abs(total), kind="stable")[:STRONGEST].tolist(), *given]))
+        order.sort(key=lambda i: -abs(total[i]))
+        return {
+            "residue_energy_kcal": {names[i]: round(float(total[i]), 3) for i in order},
+            "residue_terms_kcal": {
+                names[i]: {name: round(float(term[i]), 3) for name, term in terms.items()} for i in order
+            },
+            "ligand_desolvation_kcal": round(float(self._sums["ligand_polar"] / self._frames), 3),
+        }
+
+    def spread(self, table: pandas.DataFrame) -> Summary:
+        """Scatter of the binding energy, and the interaction entropy where it is asked for."""
+        binding = table["binding_kcal"].dropna()
+        extra = {"binding_sd_kcal": float(binding.std(ddof=1))}
+        if self._scoring.entropy == "interaction":
+            entropy, spread = interaction_entropy(np.concatenate(self._interaction), self._temperature)
+            converged = spread <= ENTROPY_SPREAD_KCAL
+            extra |= {
+                "entropy_kcal": entropy,
+                "binding_with_entropy_kcal": float(binding.mean()) + entropy,
+                "interaction_sd_kcal": spread,
+                "entropy_converged": float(converged),
+            }
+            if not converged:
+                warnings.warn(
+                    f"the interaction energy scatters by {spread:.1f} kcal/mol over {self._frames} frames: above "
+                    f"{ENTROPY_SPREAD_KCAL} interaction entropy does not converge, so {entropy:.1f} kcal/mol is not "
+                    "to be relied on",
+                    stacklevel=2,
+                )
+        return extra
+
+
+class _Geometry:
+    """Helix 12, contacts and motion of a replica's frames as they come.
+
+    Parameters
+    ----------
+    charged
+        Formal charge by atom index of the ligand's charged atoms; ``None`` for apo.
+    """
+
+    def __init__(self, charged: dict[int, int] | None) -> None:
+        self._charged = charged
+        self._frames = 0
+        self._touched: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self._start: np.ndarray | None = None
+        self._loop: list[mdtraj.Trajectory] = []
+
+    def columns(self, frames: mdtraj.Trajectory) -> dict[str, np.ndarray]:
+        """Columns of some frames, which are superposed on the core in place."""
+        helix12.superpose_on_core(frames)
+        columns = helix12.measure(frames)
+        numbers = (*helix12.LOOP_RESIDUES, *helix12.HELIX12)
+        moving = helix12.residue_atoms(frames.topology, numbers, "CA")
+        self._loop.append(frames.atom_slice(sorted(moving.values())))
+        if self._charged is not None:
+            columns |= self._of_ligand(frames, self._charged)
+        self._frames += frames.n_frames
+        return columns
+
+    def _of_ligand(self, frames: mdtraj.Trajectory, charged: dict[int, int]) -> dict[str, np.ndarray]:
+        nitrogens = [i for i, charge in charged.items() if charge > 0 and frames.topology.atom(i).element.symbol == "N"]
+        for residue, kinds in contacts.fingerprint(frames, charged).items():
+            for kind, fraction in kinds.items():
+                self._touched[residue][kind] += round(fraction * frames.n_frames)
+        heavy = [a.index for a in frames.topology.atoms if a.residue.name == "LIG" and a.element.symbol != "H"]
+        if self._start is None:
+            self._start = frames.xyz[0, heavy].copy()
+        moved = ((frames.xyz[:, heavy] - self._start) ** 2).sum(axis=-1)
+        return {
+            **contacts.anchors(frames),
+            "ligand_n_d351_angstrom": contacts.basic_nitrogen_to_d351(frames, nitrogens),
+            "ligand_rmsd_angstrom": 10 * np.sqrt(moved.mean(axis=-1)),
+        }
+
+    def fingerprint(self) -> dict[str, dict[str, float]]:
+        """Fraction of all frames with each kind of contact, by residue in the order of the chain."""
+        return {
+            residue: {kind: round(kinds[kind] / self._frames, 4) for kind in _CONTACTS if kinds[kind]}
+            for residue, kinds in sorted(self._touched.items(), key=lambda item: int(item[0][3:]))
+        }
+
+    def fluctuations(self) -> Summary:
+        """Fluctuation (angstrom) of the H11-H12 loop and of helix 12 about their means."""
+        together = mdtraj.join(self._loop, check_topology=False) if len(self._loop) > 1 else self._loop[0]
+        return {
+            "loop_rmsf_angstrom": helix12.rmsf(together, helix12.LOOP_RESIDUES),
+            "h12_rmsf_angstrom": helix12.rmsf(together, helix12.HELIX12),
+        }
 
 
 def _formal_charges(ligand_sdf: Path | None, complex_: Complex) -> dict[int, int]:
@@ -162,10 +272,3 @@ def _formal_charges(ligand_sdf: Path | None, complex_: Complex) -> dict[int, int
         raise StageError("analysis", "the ligand's SDF does not match the complex", where=str(ligand_sdf))
     first = int(complex_.ligand_atoms[0])
     return {first + a.GetIdx(): a.GetFormalCharge() for a in molecule.GetAtoms() if a.GetFormalCharge()}
-
-
-def _ligand_rmsd(trajectory: mdtraj.Trajectory) -> np.ndarray:
-    """Heavy-atom RMSD (n_frames,) in angstrom of the ligand to the first frame, after superposing the core."""
-    heavy = [a.index for a in trajectory.topology.atoms if a.residue.name == "LIG" and a.element.symbol != "H"]
-    difference = trajectory.xyz[:, heavy] - trajectory.xyz[0, heavy]
-    return 10 * np.sqrt((difference**2).sum(axis=-1).mean(axis=-1))

@@ -6,9 +6,9 @@ chemists write (angstrom, ps, kelvin, kcal/mol), named in each key.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from esr1md.catalogue import named_file
 from esr1md.config import Settings, load_settings
@@ -147,15 +147,40 @@ class Region(Settings):
 
 
 class Scoring(Settings):
-    """Which frames MM/GBSA scores, and in how much of the receptor.
+    """Which frames MM/GBSA scores, in how much of the receptor, and how.
 
-    ``receptor: simulated`` scores the simulated region only, ``whole`` the whole domain.
+    ``receptor: simulated`` scores the simulated region only, ``whole`` the whole domain. ``model`` and ``salt_molar``
+    are the generalised Born model's, whatever the simulation's solvent. ``entropy: interaction`` adds the interaction
+    entropy of each replica (:func:`esr1md.analysis.mmgbsa.interaction_entropy`) beside the score, ``trajectories:
+    three`` the free energy of each scored frame's solute, apo or not (:mod:`esr1md.analysis.three_trajectory`).
     """
 
     frames: Annotated[int, Field(ge=1)] = 50
     receptor: Literal["simulated", "whole"] = "whole"
     solute_dielectric: Positive = 1.0
     solvent_dielectric: Positive = 78.5
+    model: Literal["obc2", "gbn2"] = "obc2"
+    salt_molar: Annotated[float, Field(ge=0, le=5)] = 0.0
+    entropy: Literal["none", "interaction"] = "none"
+    trajectories: Literal["single", "three"] = "single"
+
+    @model_validator(mode="after")
+    def validate_trajectories(self) -> "Scoring":
+        if self.entropy == "interaction" and self.frames < 2:
+            raise ValueError("entropy 'interaction' is a scatter between frames: frames must be at least 2")
+        if self.trajectories == "three" and self.receptor == "simulated":
+            raise ValueError("trajectories 'three' needs receptor 'whole': a region has other atoms without the ligand")
+        return self
+
+    @model_serializer(mode="wrap")
+    def leave_out_later_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what came later and is not used, so that a protocol keeps its identity and its replicas."""
+        later = {name: type(self).model_fields[name].default for name in _LATER_SCORING}
+        return {name: value for name, value in dump(self).items() if name not in later or value != later[name]}
+
+
+#: Keys of ``scoring`` that are younger than replicas that people have.
+_LATER_SCORING = ("model", "salt_molar", "entropy", "trajectories")
 
 
 class Protocol(Settings):
