@@ -89,7 +89,7 @@ def observe(
     energy = scorer.residues() if scorer is not None and bound else {"residue_energy_kcal": {}}
     contact_table = {"fingerprint": geometry.fingerprint() if bound else {}, **energy}
     (folder / "contacts.json").write_text(json.dumps(contact_table, indent=1))
-    extra = geometry.fluctuations() | (scorer.spread(table) if scorer is not None and bound else {})
+    extra = (scorer.spread(table) if scorer is not None and bound else {}) | geometry.fluctuations()
     # a bias takes helix 12 where it would not go by itself: such frames are to be looked at, and make no score
     summary = {"frames": len(table)} if biased else summarise(table, extra)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1))
@@ -218,15 +218,14 @@ class _Geometry:
         self._frames = 0
         self._touched: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self._start: np.ndarray | None = None
-        self._loop: list[mdtraj.Trajectory] = []
+        self._alpha: list[mdtraj.Trajectory] = []  # of all frames: a twentieth of their size
 
     def columns(self, frames: mdtraj.Trajectory) -> dict[str, np.ndarray]:
         """Columns of some frames, which are superposed on the core in place."""
         helix12.superpose_on_core(frames)
         columns = helix12.measure(frames)
-        numbers = (*helix12.LOOP_RESIDUES, *helix12.HELIX12)
-        moving = helix12.residue_atoms(frames.topology, numbers, "CA")
-        self._loop.append(frames.atom_slice(sorted(moving.values())))
+        alpha = [a.index for a in frames.topology.atoms if a.name == "CA" and a.residue.name != "LIG"]
+        self._alpha.append(frames.atom_slice(alpha))
         if self._charged is not None:
             columns |= self._of_ligand(frames, self._charged)
         self._frames += frames.n_frames
@@ -255,12 +254,8 @@ class _Geometry:
         }
 
     def fluctuations(self) -> Summary:
-        """Fluctuation (angstrom) of the H11-H12 loop and of helix 12 about their means."""
-        together = mdtraj.join(self._loop, check_topology=False) if len(self._loop) > 1 else self._loop[0]
-        return {
-            "loop_rmsf_angstrom": helix12.rmsf(together, helix12.LOOP_RESIDUES),
-            "h12_rmsf_angstrom": helix12.rmsf(together, helix12.HELIX12),
-        }
+        """Of all frames: :func:`~esr1md.analysis.helix12.fluctuations`."""
+        return helix12.fluctuations(mdtraj.join(self._alpha, check_topology=False))
 
 
 def _formal_charges(ligand_sdf: Path | None, complex_: Complex) -> dict[int, int]:
