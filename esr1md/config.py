@@ -119,6 +119,28 @@ class Thresholds(Settings):
         return self
 
 
+class Weights(Settings):
+    """What each criterion counts in the weighted rank and whether it counts for the Pareto front (0: not).
+
+    ``binding`` is the mean relative binding over the variants, ``helix12`` how far helix 12 is kept from the active
+    place, ``resistance`` how little the worst mutant weakens binding (see :mod:`esr1md.scoring.priorities`).
+    """
+
+    binding: Annotated[float, Field(ge=0)] = 1.0
+    helix12: Annotated[float, Field(ge=0)] = 1.0
+    resistance: Annotated[float, Field(ge=0)] = 1.0
+
+    @model_validator(mode="after")
+    def validate_any(self) -> Weights:
+        if not any(self.as_tuple()):
+            raise problem("every weight is 0", expected="at least one above 0")
+        return self
+
+    def as_tuple(self) -> tuple[float, float, float]:
+        """In the order of the criteria: binding, helix 12, resistance."""
+        return self.binding, self.helix12, self.resistance
+
+
 class PoseOptions(Settings):
     """How ligands are placed (:func:`esr1md.poses.place.place_ligand`).
 
@@ -158,7 +180,7 @@ class ScreenConfig(Settings):
         The user's own starting structure for a state (PDB or mmCIF file, or a PDB id), instead of the bundled model.
     charges
         Of the ligands' atoms: ``nagl``, or ``am1bcc`` (minutes for a ligand that ``ligands/am1bcc`` lacks).
-    thresholds, pose
+    thresholds, weights, pose
         See :class:`Thresholds` and :class:`PoseOptions`.
     """
 
@@ -177,6 +199,7 @@ class ScreenConfig(Settings):
     receptors: dict[HelixState, Structure] = {}
     charges: Literal["nagl", "am1bcc"] = "nagl"
     thresholds: Thresholds = Thresholds()
+    weights: Weights = Weights()
     pose: PoseOptions = PoseOptions()
 
     # -- reading what users write ------------------------------------------------------------------------

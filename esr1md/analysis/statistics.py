@@ -280,6 +280,41 @@ def replicas_to_decide(margin: float, sd: float, df: float, n: int, most: int = 
     return int(m[np.argmax(enough)]) if enough.any() else None
 
 
+def draws(
+    values: Sequence[float],
+    standard_errors: Sequence[float | None],
+    df: float,
+    n_draws: int = 4000,
+    seed: int = 0,
+) -> np.ndarray:
+    """What the values might have been (n_draws, k): each perturbed by its standard error times Student's t.
+
+    The t of one draw share their denominator, for the spread is estimated once for all. An unknown error
+    (``None``) leaves the value as it is. The order of the input does not change what an item gets.
+    """
+    centre = np.asarray(values, dtype=float)
+    errors = np.array([0.0 if error is None else error for error in standard_errors])
+    generator = np.random.default_rng(seed)
+    scale = np.sqrt(df / generator.chisquare(df, (n_draws, 1))) if math.isfinite(df) and df > 0 else 1.0
+    order = np.argsort(centre, kind="stable")
+    shifts = np.empty((n_draws, centre.size))
+    shifts[:, order] = generator.standard_normal((n_draws, centre.size))
+    return centre + errors * scale * shifts
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """How sure the ranks of k items are (1 is the lowest value); one entry for each item.
+
+    ``low`` and ``high`` hold the observed rank; ``best`` is the probability of having the lowest value of all, given
+    that values and errors are what they seem.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    best: tuple[float | None, ...]
+
+
 def rank_intervals(
     values: Sequence[float],
     standard_errors: Sequence[float | None],
@@ -287,43 +322,64 @@ def rank_intervals(
     level: float = LEVEL,
     n_draws: int = 4000,
     seed: int = 0,
-) -> list[tuple[int, int]]:
-    """Between which ranks each item lies (1 is the lowest value).
+) -> Ranks:
+    """Between which ranks each item lies, and how likely it is the best (1 is the lowest value).
 
-    Every draw perturbs all values by their standard errors times Student's t (parametric bootstrap; the
-    t of one draw share their denominator, for the spread is estimated once for all), ranks them, and the
-    percentiles of an item's ranks are its interval, rounded outwards and made to hold the observed rank.
+    Every one of the :func:`draws` is ranked (parametric bootstrap); the percentiles of an item's ranks are its
+    interval, rounded outwards and made to hold the observed rank.
 
     Parameters
     ----------
     values : (k,)
     standard_errors : (k,)
-        ``None`` where it is not known: such an item may have any rank, and says so.
+        ``None`` where it is not known: such an item may have any rank, and then no probability of being best is
+        given for any item, since it might be that one.
     df
         Degrees of freedom of the standard errors.
+    """
+    k = len(values)
+    if k == 0:
+        return Ranks((), (), ())
+    unknown = [error is None for error in standard_errors]
+    ranks = draws(values, standard_errors, df, n_draws, seed).argsort(axis=1).argsort(axis=1) + 1
+    observed = np.asarray(values, dtype=float).argsort(kind="stable").argsort() + 1
+    tail = (1 - level) / 2
+    low = np.minimum(np.floor(np.quantile(ranks, tail, axis=0, method="lower")), observed)
+    high = np.maximum(np.ceil(np.quantile(ranks, 1 - tail, axis=0, method="higher")), observed)
+    best = (ranks == 1).mean(axis=0)
+    return Ranks(
+        tuple(1 if unknown[i] else int(low[i]) for i in range(k)),
+        tuple(k if unknown[i] else int(high[i]) for i in range(k)),
+        tuple(None if any(unknown) else float(best[i]) for i in range(k)),
+    )
+
+
+def pareto_front(criteria: np.ndarray) -> np.ndarray:
+    """Which items no other beats: at least as low in every criterion and lower in one.
+
+    Parameters
+    ----------
+    criteria : (..., k, m)
+        Lower is better in each of the m.
 
     Returns
     -------
-    list of (low, high), length k
+    (..., k) of bool
     """
-    k = len(values)
-    centre = np.asarray(values, dtype=float)
-    if k == 0:
-        return []
-    unknown = np.array([error is None for error in standard_errors])
-    errors = np.array([0.0 if error is None else error for error in standard_errors])
-    generator = np.random.default_rng(seed)
-    scale = np.sqrt(df / generator.chisquare(df, (n_draws, 1))) if math.isfinite(df) and df > 0 else 1.0
-    # Draws are dealt in the order of the values, so that the order of the input does not change the answer.
-    order = np.argsort(centre, kind="stable")
-    shifts = np.empty((n_draws, k))
-    shifts[:, order] = generator.standard_normal((n_draws, k))
-    ranks = (centre + errors * scale * shifts).argsort(axis=1).argsort(axis=1) + 1
-    observed = centre.argsort(kind="stable").argsort() + 1
-    tail = (1 - level) / 2
-    low = np.floor(np.quantile(ranks, tail, axis=0, method="lower")).astype(int)
-    high = np.ceil(np.quantile(ranks, 1 - tail, axis=0, method="higher")).astype(int)
-    return [
-        (1, k) if unknown[i] else (min(int(low[i]), int(observed[i])), max(int(high[i]), int(observed[i])))
-        for i in range(k)
-    ]
+    one, other = criteria[..., :, None, :], criteria[..., None, :, :]
+    beaten = (other <= one).all(axis=-1) & (other < one).any(axis=-1)
+    return ~beaten.any(axis=-1)
+
+
+def holm(p_values: Sequence[float], level: float = LEVEL) -> list[bool]:
+    """Which of a family of findings stand together: the chance that any of them is false is at most ``1 - level``.
+
+    Source: S. Holm, A simple sequentially rejective multiple test procedure, Scand. J. Stat. 6, 65 (1979).
+    """
+    alpha, m = 1 - level, len(p_values)
+    stands = [False] * m
+    for k, index in enumerate(sorted(range(m), key=p_values.__getitem__)):
+        if p_values[index] > alpha / (m - k):
+            break
+        stands[index] = True
+    return stands

@@ -123,7 +123,15 @@ def matrix(
 
 def unit_of(metric: str) -> str:
     """Unit of a summary entry, which its name ends with."""
-    for ending, unit in (("_kcal", "kcal/mol"), ("_angstrom", "angstrom"), ("frames", "count")):
+    endings = {
+        "_kcal": "kcal/mol",
+        "_angstrom": "angstrom",
+        "_angstrom2": "angstrom^2",
+        "_ps": "ps",
+        "frames": "count",
+        "_ratio": "ratio",
+    }
+    for ending, unit in endings.items():
         if metric.endswith(ending):
             return unit
     return "fraction"
@@ -175,9 +183,16 @@ def reader_notes(ligand: Ligand | None, replicas: Iterable[ReplicaObservation]) 
 
 
 def score_cells(
-    cells: Matrix, relative: Mapping[CellKey, Score | None], ligands: Mapping[str, Ligand]
+    cells: Matrix,
+    relative: Mapping[CellKey, Score | None],
+    helix12: Mapping[CellKey, tuple[Score | None, Score | None]],
+    ligands: Mapping[str, Ligand],
 ) -> tuple[CellScore, ...]:
-    """The record of every cell; ``relative`` is its binding relative to the reference ligand."""
+    """The record of every cell.
+
+    ``relative`` is its binding relative to the reference ligand, ``helix12`` how far helix 12 is from the active
+    place over the hormone and over apo.
+    """
     metrics = sorted(
         {
             name
@@ -207,6 +222,8 @@ def score_cells(
                 binding=scored(cell, BINDING),
                 binding_relative=relative.get(cell),
                 helix12=scored(cell, HELIX12),
+                helix12_over_hormone=helix12[cell][0],
+                helix12_over_apo=helix12[cell][1],
                 metrics={name: score for name in metrics if (score := scored(cell, name)) is not None},
                 pose_confidence=pose.pose_confidence if pose else "",
                 pose_reason=pose.pose_reason if pose else "",

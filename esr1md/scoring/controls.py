@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from esr1md.config import Thresholds
 from esr1md.scoring.cells import CellKey, Matrix
-from esr1md.scoring.comparisons import WILD
+from esr1md.scoring.comparisons import HORMONE, WILD
 from esr1md.scoring.scores import CellScore, Comparison, Control, Score
 from esr1md.scoring.verdicts import too_short
 from esr1md.specs import HelixState
-
-AGONIST_CONTROL = "estradiol"
 
 
 def check_controls(
@@ -36,8 +34,8 @@ def check_controls(
     """
     scored = {(s.variant, s.ligand, s.state): s for s in scores}
     agonist, antagonist = str(HelixState.AGONIST), str(HelixState.ANTAGONIST)
-    variants = [v for v in cells.names(0) if (v, AGONIST_CONTROL, agonist) in scored] or [WILD]
-    found = [_side(scored, (v, AGONIST_CONTROL, agonist), -1) for v in variants]
+    variants = [v for v in cells.names(0) if (v, HORMONE, agonist) in scored] or [WILD]
+    found = [_side(scored, (v, HORMONE, agonist), -1) for v in variants]
     if name := reference.get(antagonist):
         found.append(_side(scored, (WILD, name, antagonist), +1))
     found.append(_apo_y537s(cells, comparisons, thresholds))

@@ -1,7 +1,8 @@
 """The ranking of ligands within one helix-12 state.
 
 Ligands are ranked by their mean relative binding over the variants screened, and by nothing else, so that a
-rank can be explained; helix 12 and the worst mutant stand beside it. Agonists are controls without a rank.
+rank can be explained; helix 12 and the worst mutant stand beside it, and so does the rank by all three with the user's
+weights (:mod:`esr1md.scoring.priorities`). Agonists are controls without a rank.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from esr1md.analysis.statistics import Noise, rank_intervals, satterthwaite, t_interval
+from esr1md.config import Weights
 from esr1md.scoring.cells import BINDING, HELIX12, CellKey, Matrix, cell_noise, difference_noise, reader_notes
 from esr1md.scoring.comparisons import WILD
+from esr1md.scoring.priorities import Wish, priorities
 from esr1md.scoring.scores import Comparison, Failure, RankedLigand, Score
 from esr1md.scoring.verdicts import combined_verdict
 from esr1md.specs import HelixState, Ligand
+
+DEFAULT_WEIGHTS = Weights()
 
 
 def is_agonist(ligand: Ligand) -> bool:
@@ -41,6 +46,7 @@ def rank_ligands(
     failures: Sequence[Failure],
     ligands: Mapping[str, Ligand],
     reference: Mapping[str, str],
+    weights: Weights = DEFAULT_WEIGHTS,
 ) -> list[RankedLigand]:
     """One list of ranks, best first, for the ligands of ``state`` that are not agonists.
 
@@ -71,47 +77,82 @@ def rank_ligands(
         factor = 0.5 if not use_relative else 0.0 if name == reference.get(state) else 1.0
         return _mean_over_variants(scores, spread, factor, "kcal/mol")
 
-    def helix12_of(name: str) -> Score | None:
+    def helix12_of(name: str) -> _Mean:
         cells_of = {v: (v, name, state) for v in variants}
         scores = {v: _plain_mean(cells.values(c, HELIX12), "angstrom") for v, c in cells_of.items()}
         known = {v: s for v, s in scores.items() if s is not None}
-        return _mean_over_variants(known, {v: single[HELIX12][cells_of[v]] for v in known}, 1.0, "angstrom").score
+        return _mean_over_variants(known, {v: single[HELIX12][cells_of[v]] for v in known}, 1.0, "angstrom")
 
     binding = {name: binding_of(name) for name in names}
     scored = sorted((n for n in names if binding[n].score), key=lambda n: (binding[n].score.value, n))
     df = min((binding[n].df for n in scored), default=math.inf)
-    bounds = rank_intervals([binding[n].score.value for n in scored], [binding[n].own_error for n in scored], df)
-    bounds += [(1, len(names))] * (len(names) - len(scored))
+    sure = rank_intervals([binding[n].score.value for n in scored], [binding[n].own_error for n in scored], df)
+    bounds = list(zip(sure.low, sure.high, sure.best, strict=True))
+    bounds += [(1, len(names), None)] * (len(names) - len(scored))
+    helix12 = {name: helix12_of(name) for name in names}
+    worsts = {name: _worst(comparisons, name, state) for name in names}
+    shift_noise = difference_noise(cells, BINDING, lambda c: (c[1], c[2]), lambda c: c[0])
+    wished = {
+        name: (
+            Wish(binding[name].score and binding[name].score.value, binding[name].own_error, binding[name].df),
+            _kept_away(helix12[name]),
+            _worst_wish(worsts[name], shift_noise.get((name, state))),
+        )
+        for name in names
+    }
+    priority = priorities(wished, weights)
     lines = []
     for rank, name in enumerate([*scored, *sorted(set(names) - set(scored))], start=1):
         of_ligand = [c for c in comparisons if (c.ligand, c.state) == (name, state)]
-        worst = max(
-            (c for c in of_ligand if c.binding_shift is not None),
-            key=lambda c: c.binding_shift.value,
-            default=None,
-        )
+        worst, stands = worsts[name], priority[name]
         ligand = ligands.get(name)
         lines.append(
             RankedLigand(
                 rank=rank,
                 rank_low=bounds[rank - 1][0],
                 rank_high=max(bounds[rank - 1][1], rank),
+                p_best=bounds[rank - 1][2],
                 ligand=name,
                 drug_class=ligand.drug_class if ligand else "",
                 smiles=ligand.smiles if ligand else "",
                 state=state,
                 binding=binding[name].score,
-                helix12=helix12_of(name),
+                helix12=helix12[name].score,
                 worst_variant=worst.variant if worst else None,
                 worst_shift=worst.binding_shift if worst else None,
                 binding_verdict=combined_verdict([c.binding_verdict for c in of_ligand]),
                 helix12_verdict=combined_verdict([c.helix12_verdict for c in of_ligand]),
+                on_front=stands.on_front,
+                p_front=stands.p_front,
+                weighted=stands.weighted,
+                weighted_rank=stands.rank,
+                weighted_low=stands.low,
+                weighted_high=stands.high,
                 notes=_notes(
                     name, state, cells, variants, binding[name], use_relative, ligand, failures, len(names) == 1
                 ),
             )
         )
     return lines
+
+
+def _worst(comparisons: Sequence[Comparison], name: str, state: str) -> Comparison | None:
+    """The mutant that weakens a ligand's binding most."""
+    of_ligand = [c for c in comparisons if (c.ligand, c.state) == (name, state) and c.binding_shift is not None]
+    return max(of_ligand, key=lambda c: c.binding_shift.value, default=None)
+
+
+def _kept_away(helix12: _Mean) -> Wish:
+    """Helix 12 as a wish: lower is better, so its sign is turned; the noise is of runs, not of differences."""
+    error = helix12.own_error and math.sqrt(2) * helix12.own_error
+    return Wish(helix12.score and -helix12.score.value, error, helix12.df)
+
+
+def _worst_wish(worst: Comparison | None, noise: Noise | None) -> Wish:
+    if worst is None:
+        return Wish(None, None)
+    error = noise and noise.sd / math.sqrt(worst.binding_shift.n_replicas)
+    return Wish(worst.binding_shift.value, error, noise.df if noise else math.inf)
 
 
 def _plain_mean(values: Mapping[int, float], unit: str) -> Score | None:

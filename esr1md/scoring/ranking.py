@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from esr1md.config import Thresholds
+from esr1md.config import Thresholds, Weights
 from esr1md.scoring.cells import ReplicaObservation, matrix, score_cells
-from esr1md.scoring.comparisons import compare_with_wild_type, relative_binding
+from esr1md.scoring.comparisons import compare_with_wild_type, helix12_scores, relative_binding
 from esr1md.scoring.controls import check_controls
-from esr1md.scoring.ligand_ranks import is_agonist, rank_ligands
+from esr1md.scoring.ligand_ranks import DEFAULT_WEIGHTS, is_agonist, rank_ligands
 from esr1md.scoring.limits import limits_of
 from esr1md.scoring.scores import Failure, Ranking
 from esr1md.scoring.verdicts import DEFAULT_THRESHOLDS, too_short
@@ -30,6 +30,7 @@ def rank_screen(
     failures: Sequence[Failure] = (),
     ligands: Mapping[str, Ligand],
     thresholds: Thresholds = DEFAULT_THRESHOLDS,
+    weights: Weights = DEFAULT_WEIGHTS,
     production_ps: float | None = None,
     created: str | None = None,
 ) -> Ranking:
@@ -50,6 +51,8 @@ def rank_screen(
         Name -> ligand, in the order wanted for tables.
     thresholds
         What counts as weakened and as lost.
+    weights
+        What each criterion counts in the weighted rank.
     production_ps
         Length of one replica's production (ps): too short a one allows no verdict, and the limits say so.
     created
@@ -68,13 +71,13 @@ def rank_screen(
         reference = {str(state): name for state, name in reference_ligand.items()}
         reference_name = ", ".join(f"{name} ({state})" for state, name in sorted(reference.items()))
     relative = relative_binding(cells, reference)
-    scores = score_cells(cells, relative, ligands)
+    scores = score_cells(cells, relative, helix12_scores(cells), ligands)
     comparisons = compare_with_wild_type(cells, thresholds, production_ps)
     agonists = [n for n in cells.names(1) if n in ligands and is_agonist(ligands[n])]
     ranked = [
         line
         for state in STATE_ORDER
-        for line in rank_ligands(cells, str(state), relative, comparisons, failures, ligands, reference)
+        for line in rank_ligands(cells, str(state), relative, comparisons, failures, ligands, reference, weights)
     ]
     short = too_short(production_ps, thresholds)
     return Ranking(

@@ -39,7 +39,7 @@ class Score(Record):
     n_replicas
         Independent replicas (for a paired difference: pairs) behind the number; 0 for a prediction.
     unit
-        ``kcal/mol``, ``angstrom``, ``fraction`` or ``count``.
+        ``kcal/mol``, ``angstrom``, ``angstrom^2``, ``ps``, ``ratio``, ``fraction`` or ``count``.
     origin
         ``simulated`` or ``predicted`` (surrogate).
     """
@@ -59,6 +59,10 @@ class CellScore(Record):
     ``binding_relative`` the same minus the reference ligand's in the same variant;
     ``helix12`` the C-alpha RMSD of helix 12 to the agonist reference minus that to the antagonist
     reference (angstrom, higher keeps helix 12 farther from the active position).
+    ``helix12_over_hormone`` and ``helix12_over_apo`` are the helix-12 score proper: the C-alpha RMSD of helix 12 to its
+    active place minus the same with estradiol, and without a ligand, in the agonist state of the same variant
+    (angstrom; 0 is as active as the hormone leaves it, higher keeps it farther away), ``None`` where that was not
+    simulated.
     ``metrics`` holds the means of the other measured columns by name. Scores that could not be made
     (apo has no binding) are ``None``. ``notes`` says what is special of the ligand: a doubtful structure, what is
     not modelled of it.
@@ -72,6 +76,8 @@ class CellScore(Record):
     binding: Score | None
     binding_relative: Score | None
     helix12: Score | None
+    helix12_over_hormone: Score | None = None
+    helix12_over_apo: Score | None = None
     metrics: dict[str, Score] = {}
     pose_confidence: str = ""
     pose_reason: str = ""
@@ -85,7 +91,9 @@ class Comparison(Record):
     """A mutant against the wild type for one ligand in one state, paired by seed.
 
     ``binding_shift`` > 0: the mutation weakens binding. ``helix12_shift`` < 0: helix 12 moves towards
-    the active position. ``reason`` is one sentence a chemist can read.
+    the active position. ``reason`` is one sentence a chemist can read. ``binding_stands`` and ``helix12_stands`` say
+    whether the verdict still holds when all verdicts of the screen are to be true together at 95 % (Holm); ``None``
+    without a verdict.
     """
 
     variant: str
@@ -96,14 +104,21 @@ class Comparison(Record):
     helix12_shift: Score | None
     helix12_verdict: Verdict
     reason: str
+    binding_stands: bool | None = None
+    helix12_stands: bool | None = None
 
 
 class RankedLigand(Record):
-    """One line of the ranking; ``rank_low`` to ``rank_high`` is the 95 % rank interval.
+    """One line of the ranking; ``rank_low`` to ``rank_high`` is the 95 % rank interval, ``p_best`` the chance of 1.
 
     ``binding`` is the mean over variants of the relative binding (kcal/mol; of the absolute one, which
     ``notes`` then says, in a state without reference ligand), ``worst_shift`` the largest binding shift
     over the mutants and ``worst_variant`` the mutant that has it. Ranks start anew in each state.
+
+    ``on_front`` and ``p_front``: whether no other ligand is as good in binding, helix 12 and worst shift and better in
+    one, and how likely that is; ``weighted`` (standard deviations over the ligands, higher is better) and
+    ``weighted_rank`` with its interval follow the weights of the configuration. They are ``None`` where a criterion
+    is missing.
     """
 
     rank: int
@@ -119,6 +134,13 @@ class RankedLigand(Record):
     worst_shift: Score | None
     binding_verdict: Verdict
     helix12_verdict: Verdict
+    p_best: float | None = None
+    on_front: bool | None = None
+    p_front: float | None = None
+    weighted: float | None = None
+    weighted_rank: int | None = None
+    weighted_low: int | None = None
+    weighted_high: int | None = None
     notes: str = ""
 
 

@@ -15,6 +15,10 @@ one state scatter by 2 A, so 1 A is the least worth naming and 4 A a clear depar
 
 from __future__ import annotations
 
+import math
+
+from scipy import stats
+
 from esr1md.analysis.statistics import Noise, replicas_to_decide
 from esr1md.config import Thresholds
 from esr1md.scoring.scores import Score, Verdict
@@ -65,6 +69,19 @@ def helix12_verdict(
     weakened, lost = thresholds.helix12_weakened_angstrom, thresholds.helix12_lost_angstrom
     short = _why_too_short(production_ps, thresholds)
     return _verdict(shift, -1.0, weakened, lost, noise, "helix 12 shift", "A", short)
+
+
+def verdict_p(shift: Score | None, sign: float, weakened: float, lost: float, noise: Noise | None) -> float | None:
+    """Chance (two-sided) of a shift as far from its nearest threshold if the truth lay on that threshold.
+
+    Below 0.05 where the 95 % interval excludes the other answers; ``None`` without an interval.
+    """
+    if shift is None or shift.low is None or noise is None:
+        return None
+    loss = sign * shift.value
+    margin = min(abs(loss - weakened), abs(loss - lost))
+    error = noise.sd / math.sqrt(shift.n_replicas)
+    return float(2 * stats.t.sf(margin / error, noise.df)) if error > 0 else 0.0
 
 
 def combined_verdict(verdicts: list[Verdict]) -> Verdict:

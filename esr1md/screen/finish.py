@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from esr1md.config import Thresholds
+from esr1md.config import Thresholds, Weights
 from esr1md.errors import InputError
 from esr1md.scoring.cells import ReplicaObservation
 from esr1md.scoring.ranking import rank_screen
@@ -83,6 +83,7 @@ def _rank(plan: dict[str, Any], store: Store) -> Ranking:
         failures=failures,
         ligands=ligands,
         thresholds=Thresholds.model_validate(plan["config"]["thresholds"]),
+        weights=Weights.model_validate(plan["config"].get("weights", {})),
         production_ps=plan["production_ps"],
     )
     folder = screen_folder(store, plan["screen"]) / "surrogate"

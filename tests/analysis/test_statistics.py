@@ -10,8 +10,10 @@ from esr1md.analysis.statistics import (
     Noise,
     block_noise,
     bootstrap_interval,
+    holm,
     moderated,
     paired_difference,
+    pareto_front,
     pooled_sd,
     rank_intervals,
     replicas_to_decide,
@@ -193,11 +195,15 @@ def test_replicas_to_decide_is_the_smallest_number_that_decides():
     assert replicas_to_decide(margin=0.0, sd=5.0, df=2, n=2) is None
 
 
+def bounds(ranks):
+    return list(zip(ranks.low, ranks.high, strict=True))
+
+
 def test_rank_intervals_separate_the_clear_and_admit_the_unclear():
-    assert rank_intervals([-9.0, -5.0, 0.0], [0.1, 0.1, 0.1], df=20) == [(1, 1), (2, 2), (3, 3)]
-    assert rank_intervals([-9.0, -5.0, -5.1], [0.1, 1.0, 1.0], df=20) == [(1, 1), (2, 3), (2, 3)]
-    assert rank_intervals([0.0, 1.0, 2.0], [None, 0.1, 0.1], df=20)[0] == (1, 3)
-    assert rank_intervals([], [], df=3) == []
+    assert bounds(rank_intervals([-9.0, -5.0, 0.0], [0.1, 0.1, 0.1], df=20)) == [(1, 1), (2, 2), (3, 3)]
+    assert bounds(rank_intervals([-9.0, -5.0, -5.1], [0.1, 1.0, 1.0], df=20)) == [(1, 1), (2, 3), (2, 3)]
+    assert bounds(rank_intervals([0.0, 1.0, 2.0], [None, 0.1, 0.1], df=20))[0] == (1, 3)
+    assert bounds(rank_intervals([], [], df=3)) == []
 
 
 def test_rank_intervals_follow_the_items_when_they_are_shuffled():
@@ -205,4 +211,52 @@ def test_rank_intervals_follow_the_items_when_they_are_shuffled():
     straight = rank_intervals(values, errors, df=7)
     order = [3, 0, 4, 1, 2]
     shuffled = rank_intervals([values[i] for i in order], [errors[i] for i in order], df=7)
-    assert shuffled == [straight[i] for i in order]
+    assert bounds(shuffled) == [bounds(straight)[i] for i in order]
+    assert shuffled.best == tuple(straight.best[i] for i in order)
+
+
+def test_probability_of_being_best_is_that_of_the_normal_difference():
+    """Two items d apart with errors s1 and s2: Phi(d / sqrt(s1^2 + s2^2)); with many degrees of freedom."""
+    best = rank_intervals([0.0, 1.0], [0.6, 0.8], df=1e6, n_draws=40_000).best
+    assert best[0] == pytest.approx(stats.norm.cdf(1.0), abs=0.01)
+    assert sum(best) == pytest.approx(1.0)
+    assert rank_intervals([0.0, 0.0, 0.0, 0.0], [1.0] * 4, df=1e6).best == pytest.approx([0.25] * 4, abs=0.03)
+    assert rank_intervals([0.0, 1.0], [0.5, None], df=10).best == (None, None)
+
+
+def test_the_chance_of_being_best_is_calibrated():
+    """Of the items called best with a chance near p, a share near p is: true values drawn anew each time."""
+    generator = np.random.default_rng(8)
+    said, true = [], []
+    for trial in range(400):
+        values = generator.normal(0, 1, 5)
+        measured = values + generator.normal(0, 0.7, 5)
+        said += rank_intervals(measured, [0.7] * 5, df=1e6, n_draws=400, seed=trial).best
+        true += list(values == values.min())
+    said, true = np.array(said), np.array(true)
+    for low, high in ((0.0, 0.1), (0.1, 0.4), (0.4, 0.8), (0.8, 1.01)):
+        part = (said >= low) & (said < high)
+        assert true[part].mean() == pytest.approx(said[part].mean(), abs=0.1)
+
+
+def test_the_front_is_what_nothing_beats():
+    criteria = np.array([[0, 3], [1, 1], [3, 0], [2, 2], [1, 1], [0, 4]], dtype=float)
+    assert pareto_front(criteria).tolist() == [True, True, True, False, True, False]
+    assert pareto_front(np.stack([criteria, -criteria])).shape == (2, 6)
+    assert pareto_front(np.array([[1.0, 2.0, 3.0]])).tolist() == [True]
+
+
+def test_findings_that_stand_together_are_holms():
+    p = [0.001, 0.013, 0.04, 0.2]
+    assert holm(p) == [True, True, False, False]  # 0.05/4, /3, /2: 0.04 > 0.025 ends it
+    assert holm([0.04, 0.001, 0.2, 0.013]) == [False, True, False, True]
+    assert holm([]) == []
+
+
+def test_no_finding_of_a_family_is_false_95_times_in_a_hundred():
+    generator = np.random.default_rng(3)
+    trials = 1000
+    one_false = sum(any(holm(generator.uniform(size=20))) for _ in range(trials))
+    bare = sum((generator.uniform(size=20) < 0.05).any() for _ in range(trials))
+    assert one_false / trials < 0.075
+    assert bare / trials > 0.5  # what it would be without

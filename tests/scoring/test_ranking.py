@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from esr1md.config import Weights
 from esr1md.scoring.cells import ReplicaObservation
 from esr1md.scoring.ranking import rank_screen
 from esr1md.scoring.scores import Failure, Ranking, Verdict
@@ -267,3 +270,58 @@ def test_a_run_of_picoseconds_decides_nothing_and_its_controls_agree_with_nothin
     outcomes = {control.outcome for control in ranking.controls}
     assert "agrees" not in outcomes and "cannot tell" in outcomes
     assert all("2 ps to leave" in c.detail for c in ranking.controls if c.outcome == "cannot tell")
+
+
+def with_helix12(observations, place):
+    """The same replicas with helix 12 at ``place(variant, ligand)`` angstrom from its active place, shifted by seed."""
+    changed = []
+    for i, replica in enumerate(observations):
+        jitter = np.random.default_rng(i).normal(0, 0.1)
+        value = place(replica.variant, replica.ligand) + 0.5 * replica.seed + jitter
+        changed.append(dataclasses.replace(replica, summary={**replica.summary, "h12_rmsd_agonist_angstrom": value}))
+    return changed
+
+
+def test_helix12_score_is_over_the_hormone_and_over_apo_of_the_same_variant():
+    """Y537S has its active place 1 A from the wild type's: the hormone's complex shows it, and so it cancels."""
+
+    def place(variant, ligand):
+        return (1.0 if variant == "Y537S" else 0.0) + {"estradiol": 0.5, "apo": 2.5}.get(ligand, 11.5)
+
+    ranking = rank(with_helix12(replicas(3), place))
+    for variant in ("WT", "Y537S"):
+        found = cell(ranking, variant, "fulvestrant")
+        assert found.helix12_over_hormone.value == pytest.approx(11.0, abs=0.3)
+        assert found.helix12_over_apo.value == pytest.approx(9.0, abs=0.3)
+        assert found.helix12_over_hormone.low < 11.0 < found.helix12_over_hormone.high
+        assert found.helix12_over_hormone.high - found.helix12_over_hormone.low < 1.5  # the seeds' shift cancels
+    hormone = cell(ranking, "WT", "estradiol")
+    assert (hormone.helix12_over_hormone.value, hormone.helix12_over_hormone.high) == (0.0, 0.0)
+    assert hormone.helix12_over_apo.value == pytest.approx(-2.0, abs=0.3)
+
+
+def test_helix12_score_is_absent_where_the_hormone_was_not_simulated():
+    kept = [r for r in with_helix12(replicas(), lambda v, n: 5.0) if r.ligand != "estradiol"]
+    found = cell(rank(kept), "WT", "fulvestrant")
+    assert found.helix12_over_hormone is None and found.helix12_over_apo is not None
+
+
+def test_verdicts_that_stand_alone_may_not_stand_together():
+    ranking = rank(replicas(4))
+    lost = comparison(ranking, "4-hydroxytamoxifen")
+    assert lost.binding_stands is True and lost.helix12_stands is True
+    unsure = rank(replicas(2, noise=3.0))
+    assert all(c.binding_stands is None for c in unsure.comparisons if c.binding_verdict == Verdict.CANNOT_TELL)
+
+
+def test_the_ranking_says_how_sure_the_first_place_is_and_what_is_on_the_front():
+    ranking = rank(replicas(3))
+    first = ranking.ranking[0]
+    assert first.ligand == "fulvestrant" and first.p_best > 0.95
+    assert sum(r.p_best for r in ranking.ranking) == pytest.approx(1.0)
+    assert first.on_front and first.p_front > 0.5
+    assert sorted(r.weighted_rank for r in ranking.ranking) == [1, 2, 3]
+    by_binding = rank(replicas(3), weights=Weights(helix12=0, resistance=0))
+    assert [r.weighted_rank for r in by_binding.ranking] == [1, 2, 3]
+    columns = ranking_tables(ranking)["ranking"].columns
+    assert {"p_best", "on_front", "p_front", "weighted_rank"} <= set(columns)

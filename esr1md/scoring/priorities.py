@@ -1,0 +1,109 @@
+"""Several wishes at once: the Pareto front of a state's ligands, and a rank by weights that the user sets.
+
+Three criteria, never added up unless the user's weights say how: relative binding over the variants, how far helix
+12 is kept from the active place, and how little the worst mutant weakens binding. A ligand is on the front if no other
+is at least as good in all of them and better in one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from esr1md.analysis.statistics import draws, pareto_front, rank_intervals
+from esr1md.config import Weights
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A ligand's value of one criterion, lower is better, with its standard error; ``None`` where not known."""
+
+    value: float | None
+    error: float | None
+    df: float = math.inf
+
+
+@dataclass(frozen=True)
+class Priority:
+    """Where a ligand stands on several criteria together.
+
+    Attributes
+    ----------
+    on_front
+        Whether no other ligand beats it; ``None`` where a criterion is missing.
+    p_front
+        How likely that is, given the noise.
+    weighted
+        Weighted mean of its criteria, each in standard deviations over the ligands, higher is better.
+    rank, low, high
+        Rank by ``weighted`` and its 95 % interval.
+    """
+
+    on_front: bool | None = None
+    p_front: float | None = None
+    weighted: float | None = None
+    rank: int | None = None
+    low: int | None = None
+    high: int | None = None
+
+
+def priorities(wishes: Mapping[str, Sequence[Wish]], weights: Weights) -> dict[str, Priority]:
+    """The Pareto front and the weighted rank of the ligands of one state.
+
+    Parameters
+    ----------
+    wishes
+        Ligand -> its criteria in the order of the weights: relative binding (kcal/mol), helix 12 (angstrom, sign turned
+        so that lower is better), worst binding shift (kcal/mol).
+    weights
+        What each counts; a criterion of weight zero is left out of both.
+
+    Returns
+    -------
+    dict
+        Ligand -> priority. A ligand without one of the criteria gets an empty one, and does not count for the others.
+    """
+    counted = [k for k, weight in enumerate(weights.as_tuple()) if weight > 0]
+    names = [name for name, row in wishes.items() if all(row[k].value is not None for k in counted)]
+    found = {name: Priority() for name in wishes}
+    if len(names) < 2:
+        return found
+    values = np.array([[wishes[name][k].value for k in counted] for name in names])
+    spread = values.std(axis=0, ddof=1)
+    known = all(wishes[name][k].error is not None for name in names for k in counted)
+    scaled = np.divide(values - values.mean(axis=0), spread, out=np.zeros_like(values), where=spread > 0)
+    share = np.array([weights.as_tuple()[k] for k in counted])
+    share = share / share.sum()
+    weighted = scaled @ share  # lower is better, as the criteria are
+    front = pareto_front(values)
+    chance = [None] * len(names)
+    errors: list[float | None] = [None] * len(names)
+    df = math.inf
+    if known:
+        df = min(wishes[name][k].df for name in names for k in counted)
+        sampled = np.stack(
+            [
+                draws(values[:, i], [wishes[name][k].error for name in names], df, n_draws=2000, seed=i)
+                for i, k in enumerate(counted)
+            ],
+            axis=-1,
+        )
+        chance = [float(p) for p in pareto_front(sampled).mean(axis=0)]
+        own = np.array([[wishes[name][k].error for k in counted] for name in names])
+        scale = np.divide(share, spread, out=np.zeros_like(share), where=spread > 0)
+        errors = [float(e) for e in np.sqrt(((own * scale) ** 2).sum(axis=1))]
+    ranks = rank_intervals(weighted, errors, df)
+    place = weighted.argsort(kind="stable").argsort() + 1
+    for i, name in enumerate(names):
+        found[name] = Priority(
+            on_front=bool(front[i]),
+            p_front=chance[i],
+            weighted=float(-weighted[i]),
+            rank=int(place[i]),
+            low=ranks.low[i],
+            high=ranks.high[i],
+        )
+    return found
