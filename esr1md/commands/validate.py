@@ -113,8 +113,9 @@ def coverage(
         from esr1md.cli import _stored_ranking
         from esr1md.commands.terminal import stderr_console
         from esr1md.config import Thresholds
-        from esr1md.scoring.coverage import RESEARCH_USE, coverages, load_profiles
+        from esr1md.scoring.coverage import RESEARCH_USE, coverages
         from esr1md.scoring.evidence import evidence
+        from esr1md.scoring.population import load_profiles
 
         known = evidence().populations
         chosen = load_profiles(profile) if profile is not None else known.named(population)

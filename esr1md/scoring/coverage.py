@@ -19,115 +19,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
 
 from esr1md.config import Thresholds
 from esr1md.scoring.draws import N_DRAWS, SEED, score_draws
-from esr1md.scoring.evidence import Population, VariantShare, read_variant
+from esr1md.scoring.population import Population, Profiles, VariantShare
 from esr1md.scoring.scores import Comparison, Ranking, Record, Score, Verdict
 from esr1md.scoring.verdicts import combined_verdict
-from esr1md.settings import Settings, load_settings, problem
 
 RESEARCH_USE = "Research use only: a statement about simulations, not about the treatment of patients."
 NOT_SIMULATED = "not simulated"
-#: Key of a profile for clones that cannot be named or modelled: they count as not simulated.
-OTHER = "other"
 Fate = Literal["retained", "weakened", "lost", "cannot tell", "not simulated"]
 Judged = Literal["both", "binding", "helix 12"]
 Rule = Literal["mutations", "all clones", "by clone"]
 JUDGED: tuple[Judged, ...] = ("both", "binding", "helix 12")
 _VERDICTS = (Verdict.RETAINED, Verdict.WEAKENED, Verdict.LOST)
 _RETAINED = 0
-
-
-class Profile(Settings):
-    """The clones of one patient: variant -> allele fraction (0 to 1); ``other`` for what cannot be named or modelled.
-
-    Mutations in cis are one variant (``D538G+F404L``). ``patients`` is how many have this profile.
-    """
-
-    name: str
-    patients: Annotated[int, Field(gt=0)] = 1
-    variants: Annotated[dict[str, float], Field(min_length=1)]
-
-    @field_validator("variants", mode="before")
-    @classmethod
-    def read_variants(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            raise problem("variants is no mapping", expected="variant: allele fraction, such as Y537S: 0.12")
-        clones: dict[str, Any] = {}
-        for key, fraction in value.items():
-            name = OTHER if str(key).lower() == OTHER else _clone_name(key)
-            if name in clones:
-                raise problem(f"'{key}' is there twice (as {name})", at=(key,), do="add the fractions up")
-            if isinstance(fraction, bool) or not isinstance(fraction, int | float) or not 0 < fraction <= 1:
-                raise problem(f"the allele fraction of {name} is '{fraction}'", at=(key,),
-                              expected="a number above 0 and up to 1: 0.12 for 12 %")  # fmt: skip
-            clones[name] = float(fraction)
-        total = sum(clones.values())
-        if total > 1 + 1e-6:
-            raise problem(f"the allele fractions add up to {total:.3g}", expected="1 or less",
-                          do="write mutations in cis as one variant: D538G+F404L")  # fmt: skip
-        return clones
-
-
-def _clone_name(key: Any) -> str:
-    try:
-        name = read_variant(key)
-    except Exception as error:
-        context = getattr(error, "context", None) or {}
-        raise problem(str(context.get("what", error)), at=(key,), expected=context.get("expected", ""),
-                      do="or count the clone under 'other'") from None  # fmt: skip
-    if name == "WT":
-        raise problem("WT is no mutation", at=(key,), do="leave it out: the rest of the DNA is taken for wild type")
-    return name
-
-
-class Profiles(Settings):
-    """A user's population.
-
-    Attributes
-    ----------
-    name
-        Shown above the table.
-    smallest_fraction
-        Allele fraction from which a clone decides; smaller ones are left out.
-    sample
-        ``true``: the patients are a sample of those that are meant, and the interval holds their sampling error too.
-    profiles
-        The patients.
-    """
-
-    name: str
-    smallest_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    sample: bool = False
-    profiles: Annotated[tuple[Profile, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def check_names(self) -> Profiles:
-        names = [profile.name for profile in self.profiles]
-        for index, name in enumerate(names):
-            if name in names[:index]:
-                raise problem(f"profile '{name}' is there twice", at=("profiles", index), do="rename one of them")
-            if max(self.profiles[index].variants.values()) < self.smallest_fraction:
-                raise problem(f"every clone of '{name}' is below smallest_fraction ({self.smallest_fraction:g})",
-                              at=("profiles", index), do="lower it, or leave the patient out")  # fmt: skip
-        return self
-
-
-def load_profiles(path: str | Path) -> Profiles:
-    """Read a user's profiles.
-
-    Raises
-    ------
-    InputError
-        Not readable or not valid, with the line.
-    """
-    return load_settings(path, Profiles)
 
 
 class CoveragePart(Record):

@@ -19,14 +19,13 @@ from pydantic_core import PydanticCustomError
 from esr1md.catalogue import data_path, did_you_mean
 from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_entries
-from esr1md.receptor.sequence import parse_variant
 from esr1md.receptor.variants import Frequency, Mechanism, variant_entries
+from esr1md.scoring.population import Confidence, Populations, read_variant, refuse_repeats
 from esr1md.scoring.scores import Record
 from esr1md.settings import Settings, load_settings, problem
 from esr1md.specs import HelixState
 
 APO = "apo"
-Confidence = Literal["high", "medium", "low"]
 Kind = Literal["binding", "coactivator", "function", "degradation", "stability", "structure"]
 Quantity = Literal[
     "binding_kcal", "helix12_angstrom", "h12_rmsd_agonist_angstrom", "h12_rmsd_antagonist_angstrom", "h12_helicity",
@@ -45,14 +44,6 @@ def _known_ligand(name: str) -> str:
         raise problem(f"unknown ligand '{name}'", expected="a name of ligands.yaml, or apo",
                       do=did_you_mean(name, known))  # fmt: skip
     return name
-
-
-def read_variant(text: Any) -> str:
-    """The name of a variant, for a validator: what :func:`parse_variant` refuses is refused at its line."""
-    try:
-        return parse_variant(str(text)).name
-    except InputError as error:
-        raise problem(error.what, expected=error.expected, do=error.do) from None
 
 
 # -- measured values ----------------------------------------------------------------------------------------
@@ -258,8 +249,8 @@ class OrdinalClaim(Settings):
     @model_validator(mode="after")
     def check_checkable_or_why_not(self) -> OrdinalClaim:
         if bool(self.checks) == bool(self.not_checkable):
-            both = "both" if self.checks else "neither"
-            raise problem(f"claim {self.id} has {both} checks and not_checkable", at=("id",), expected="one of the two")
+            what = "both checks and" if self.checks else "neither checks nor"
+            raise problem(f"claim {self.id} has {what} not_checkable", at=("id",), expected="one of the two")
         return self
 
     @property
@@ -272,8 +263,8 @@ class _Claims(Settings):
     claims: tuple[OrdinalClaim, ...]
 
     @model_validator(mode="after")
-    def check_unique(self) -> _Claims:
-        _unique([claim.id for claim in self.claims], "claims", "claim")
+    def checkrefuse_repeats(self) -> _Claims:
+        refuse_repeats([claim.id for claim in self.claims], "claims", "claim")
         return self
 
 
@@ -331,92 +322,6 @@ class _Clinical(Settings):
 
 
 # -- mutations ----------------------------------------------------------------------------------------------
-
-
-class VariantShare(Settings):
-    """How much of a population has a variant: a count, a percentage, or a range of percentages."""
-
-    variant: str
-    count: Annotated[int, Field(ge=0)] | None = None
-    percent: Annotated[float, Field(ge=0, le=100)] | None = None
-    percent_low: Annotated[float, Field(ge=0, le=100)] | None = None
-    percent_high: Annotated[float, Field(ge=0, le=100)] | None = None
-
-    @field_validator("variant")
-    @classmethod
-    def check_variant(cls, name: str) -> str:
-        return read_variant(name)
-
-    @model_validator(mode="after")
-    def check_one_kind(self) -> VariantShare:
-        low, high = self.percent_low, self.percent_high
-        kinds = [self.count is not None, self.percent is not None, low is not None or high is not None]
-        if sum(kinds) != 1 or (kinds[2] and (low is None or high is None or low > high)):
-            raise problem(f"the share of {self.variant} is not clear", at=("variant",),
-                          expected="count, or percent, or percent_low with percent_high above it")  # fmt: skip
-        return self
-
-
-class Population(Settings):
-    """How ESR1 mutations are distributed according to one source.
-
-    ``of`` says what the shares are of (mutations, not patients); ``n`` how many were counted, ``None`` where the source
-    at hand does not say. What is missing from 100 % is mutations the source does not name.
-    """
-
-    name: str
-    source: Annotated[str, Field(min_length=1)]
-    doi: str = ""
-    of: str
-    n: Annotated[int, Field(gt=0)] | None = None
-    n_text: str = ""
-    confidence: Confidence
-    notes: str = ""
-    frequencies: Annotated[tuple[VariantShare, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def check_shares(self) -> Population:
-        _unique([share.variant for share in self.frequencies], "frequencies", "variant")
-        for i, share in enumerate(self.frequencies):
-            if share.count is not None and (self.n is None or share.count > self.n):
-                raise problem(f"count {share.count} of {self.n or 'nobody knows how many'}", at=("frequencies", i),
-                              expected="n, and a count that is not above it")  # fmt: skip
-        exact = sum(share.percent or 0 for share in self.frequencies) + sum(
-            100 * share.count / self.n for share in self.frequencies if share.count is not None
-        )
-        if self.n is not None and (exact > 100.5 or any(s.percent_low is not None for s in self.frequencies)):
-            raise problem(f"shares of {exact:g} % of a counted sample, or ranges", at=("frequencies",),
-                          expected="counts or percentages that add up to 100 % or less")  # fmt: skip
-        return self
-
-
-class Populations(Settings):
-    """Every published distribution, and the name of the one that is used unless another is asked for."""
-
-    default: str
-    populations: Annotated[tuple[Population, ...], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def check_default(self) -> Populations:
-        names = [population.name for population in self.populations]
-        _unique(names, "populations", "population")
-        if self.default not in names:
-            raise problem(f"default '{self.default}' is no population", at=("default",), expected=", ".join(names))
-        return self
-
-    def named(self, name: str | None = None) -> Population:
-        """The population of that name, or the default.
-
-        Raises
-        ------
-        InputError
-            No such population.
-        """
-        known = [population.name for population in self.populations]
-        if (name or self.default) not in known:
-            raise InputError(f"unknown population '{name}'", expected=f"one of {', '.join(known)}",
-                             do=did_you_mean(str(name), known) or "or give a profile of your own")  # fmt: skip
-        return self.populations[known.index(name or self.default)]
 
 
 class MutationEvidence(Record):
@@ -499,9 +404,3 @@ def evidence() -> Evidence:
             for entry in variant_entries()
         ),
     )  # fmt: skip
-
-
-def _unique(names: list[str], at: str, what: str) -> None:
-    for index, name in enumerate(names):
-        if name in names[:index]:
-            raise problem(f"{what} '{name}' is there twice", at=(at, index), do="remove one of them")

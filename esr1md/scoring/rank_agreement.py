@@ -2,9 +2,10 @@
 
 Two kinds of series: how much each mutation costs each ligand (shift of MM/GBSA against log10 of the ratio mutant/WT),
 and the ligands of one variant that start in one state. Only the order is compared: MM/GBSA without entropy exaggerates
-differences severalfold. The interval is a bootstrap over the points, each drawn anew within the noise of its replicas
-and the printed error of its measurement. Noise is so counted twice (in the value and in the draw), which pulls the
-draws towards zero: the interval is wider than it need be, not narrower.
+differences severalfold. The interval is a bootstrap over the points, the predictions of each draw perturbed by the
+noise of their replicas (the wild type's moves the mutants of a ligand together). The scatter of the points holds the
+errors of the measurements; they are not added a second time. Of a few points in perfect order every resample is in
+perfect order too, so a tau counts only if orders dealt at random reach it less than once in forty times.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class RankPoint(Record):
 class RankAgreement(Record):
     """Kendall's tau of one series, or pooled over the pairs within several.
 
-    ``low`` to ``high`` is the 95 % interval; ``tau`` is ``None`` with fewer than four predicted points.
+    ``low`` to ``high`` is the 95 % interval, ``chance`` how often orders dealt at random reach a tau as far from zero
+    on its side; ``tau`` is ``None`` with fewer than four predicted points.
     """
 
     series: str
@@ -59,6 +61,7 @@ class RankAgreement(Record):
     tau: float | None
     low: float | None
     high: float | None
+    chance: float | None = None
     outcome: Literal["agrees", "contradicts", "cannot tell", "not run"]
     detail: str
     points: tuple[RankPoint, ...] = ()
@@ -172,11 +175,10 @@ def _agreement(series: Sequence[Sequence[RankPoint]], name: str, kind: Kind, sou
     for points in series:
         known = [p for p in points if p.predicted is not None]
         index = np.array([units.index((p.ligand, p.variant, p.state)) for p in known], dtype=int)
-        errors = np.array([p.measured_error or 0.0 for p in known])
-        blocks.append((index, np.array([p.measured for p in known]), errors))
+        blocks.append((index, np.array([[p.measured for p in known]])))
     scores = [predicted[unit] for unit in units]
     values = np.array([[score.value for score in scores]])
-    tau = float(_tau(values, [(i, m[None]) for i, m, _ in blocks], np.ones_like(values))[0])
+    tau = float(_tau(values, blocks, np.ones_like(values))[0])
     low = high = None
     detail = f"{len(units)} predictions for {counts['n_predicted']} measured values"
     if math.isnan(tau):
@@ -187,17 +189,22 @@ def _agreement(series: Sequence[Sequence[RankPoint]], name: str, kind: Kind, sou
         for ligand in dict.fromkeys(unit[0] for unit in units):
             mine = [i for i, unit in enumerate(units) if unit[0] == ligand]
             draws[:, mine] = score_draws([scores[i] for i in mine], generator, 0.5 if kind == "mutations" else 0.0)
-        measured = [(i, m + e * generator.standard_normal((N_DRAWS, len(m)))) for i, m, e in blocks]
         weights = generator.multinomial(len(units), np.full(len(units), 1 / len(units)), N_DRAWS)
-        taus = _tau(draws, measured, weights)
+        taus = _tau(draws, blocks, weights)
         low, high = (float(q) for q in np.nanquantile(taus, [0.025, 0.975]))
         low, high = min(low, tau), max(high, tau)
     else:
         detail += "; a single replica leaves no interval"
+    dealt = _tau(
+        np.random.default_rng(SEED).permuted(np.tile(values, (N_DRAWS, 1)), axis=1), blocks, np.ones_like(values)
+    )
+    chance = float((1 + (dealt * np.sign(tau) >= abs(tau) - 1e-9).sum()) / (1 + N_DRAWS))
     outcome = "cannot tell" if low is None else "agrees" if low > 0 else "contradicts" if high < 0 else "cannot tell"
+    if outcome != "cannot tell" and chance > 0.025:
+        outcome, detail = "cannot tell", f"{detail}; {100 * chance:.0f} % of random orders do as well"
     if outcome == "agrees" and short:
         outcome, detail = "cannot tell", f"{detail}; the replicas are too short to agree"
-    return RankAgreement(**common, **counts, tau=tau, low=low, high=high, outcome=outcome, detail=detail)
+    return RankAgreement(**common, **counts, tau=tau, low=low, high=high, chance=chance, outcome=outcome, detail=detail)
 
 
 def _tau(predicted: np.ndarray, measured: Sequence[tuple[np.ndarray, np.ndarray]], weights: np.ndarray) -> np.ndarray:
@@ -208,7 +215,7 @@ def _tau(predicted: np.ndarray, measured: Sequence[tuple[np.ndarray, np.ndarray]
     predicted : (n, k)
         Of the k distinct predictions.
     measured
-        For each series the predictions it is about, and its values (n, m).
+        For each series the predictions it is about, and its values (1, m).
     weights : (n, k)
         How often the resample has each prediction.
     """
