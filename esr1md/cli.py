@@ -22,6 +22,7 @@ from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, s
 from esr1md.commands.parameters import parameters as _parameters_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.receptors import receptors_app
+from esr1md.commands.series import series
 from esr1md.commands.validate import coverage, validate
 from esr1md.errors import Esr1mdError, InputError
 
@@ -255,6 +256,7 @@ def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None
 
 
 app.command()(bench)
+app.command()(series)
 app.command()(validate)
 app.command()(coverage)
 

@@ -1,0 +1,1 @@
+"""Congeneric series with measured affinities: scored, and compared with what was measured."""
