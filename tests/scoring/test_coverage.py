@@ -131,8 +131,11 @@ def test_ranges_are_scaled_to_the_whole():
         martinez, "fulvestrant", loss=loss | {"fulvestrant": dict.fromkeys(variants, -2.0)}, variants=variants
     )
     assert found.retained == pytest.approx(0.9705) and found.not_simulated == pytest.approx(0.0295)
-    doubled = tuple(s.model_copy(update={k: 2 * v for k in ("percent", "percent_low", "percent_high")
-                                         if (v := getattr(s, k)) is not None}) for s in martinez.frequencies)  # fmt: skip
+    keys = ("percent", "percent_low", "percent_high")
+    doubled = tuple(
+        share.model_copy(update={key: 2 * value for key in keys if (value := getattr(share, key)) is not None})
+        for share in martinez.frequencies
+    )
     scaled = cover(martinez.model_copy(update={"frequencies": doubled}), "fulvestrant")
     assert any("more than 100 %" in note for note in scaled.notes) and scaled.parts[-1].name != "not named"
 
