@@ -284,9 +284,10 @@ def _claims_table(claims: list[ClaimCheck]) -> Any:
     table = _table("Published claims", "claim", "statement, and what the screen says", "predicted", "")
     order = ("contradicts", "agrees", "cannot tell", "not run")
     for claim in sorted(claims, key=lambda c: order.index(c.outcome)):
-        said = Text.assemble(claim.statement, "\n", (claim.detail, "dim"))
+        source = f" ({claim.source}{': ' if claim.notes else ''}{claim.notes.rstrip('.')})"
+        said = Text.assemble(claim.statement, (source, "dim"), "\n", (claim.detail, "dim"))
         if claim.proxy and claim.outcome != "not run":
-            said.append(f"\nmeasured: {claim.proxy}", style="dim")
+            said.append(f"\nlooked at: {claim.proxy}", style="dim")
         score = claim.decisive.predicted if claim.decisive else None
         table.add_row(claim.id, said, signed(score, 2), _outcome(claim.outcome))
     return table

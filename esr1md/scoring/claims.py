@@ -56,6 +56,7 @@ class ClaimCheck(Record):
     source: str
     doi: str = ""
     confidence: str
+    notes: str = ""
     outcome: Outcome
     detail: str
     proxy: str = ""
@@ -127,7 +128,7 @@ def state_choices(ligand: str, state: HelixState | None) -> tuple[str, ...]:
 
 def _check_claim(claim: OrdinalClaim, differences: Differences, short: bool, production_ps: float | None) -> ClaimCheck:
     def result(outcome: Outcome, detail: str, **more) -> ClaimCheck:
-        same = claim.model_dump(include={"id", "statement", "domain", "source", "doi", "confidence", "proxy"})
+        same = claim.model_dump(include={"id", "statement", "domain", "source", "doi", "confidence", "notes", "proxy"})
         return ClaimCheck(**same, outcome=outcome, detail=detail, **more)
 
     if not claim.checkable:

@@ -5,7 +5,8 @@ fractions of its clones. Shares of ``retained``, ``weakened``, ``lost``, ``canno
 from the verdicts of the screen and add up to 1. The interval of the retained share holds
 
 - what the shifts may truly be, given their intervals (the wild type's noise moves all mutants of a ligand together);
-- the sampling error of the frequencies, where the source says how many were counted (Dirichlet, Jeffreys prior);
+- the sampling error of the frequencies, where the source says how many were counted, and of patients that are a sample
+  (Dirichlet, Jeffreys prior; mutations and patients unlike those seen among them);
 - everything of which nothing is known (not simulated, not named by the source, replicas too short or single), as not
   retained at the low end and as retained at the high one.
 
@@ -240,10 +241,10 @@ def _by_profile(
         {v: f for v, f in profile.variants.items() if f >= population.smallest_fraction}
         for profile in population.profiles
     ]
-    drawn = np.tile(weights, (N_DRAWS, 1))
-    if population.sample:  # as many virtual patients of each profile as there were, Rubin's Bayesian bootstrap
-        counts = [profile.patients for profile in population.profiles]
-        drawn = np.random.default_rng((SEED, 4)).dirichlet(counts, N_DRAWS)
+    drawn = np.tile([*weights, 0.0], (N_DRAWS, 1))  # the last: patients unlike all that were given
+    if population.sample:
+        counts = np.array([*(profile.patients for profile in population.profiles), 0])
+        drawn = np.random.default_rng((SEED, 4)).dirichlet(counts + 0.5, N_DRAWS)
     notes = [f"clones from an allele fraction of {population.smallest_fraction:g}" if population.smallest_fraction
              else "every clone given decides, however small",
              "the patients are taken for a sample" if population.sample
@@ -258,8 +259,9 @@ def _by_profile(
         why = ", ".join(f"{variant} {clone.fate}" for variant, clone in zip(clones, of_clones, strict=True))
         whole.append(_part(profile.name, float(weight), _Known(fate, worst, why)))
         draws.append(worst)
+    unlike = _unknown().draws
     headline = _coverage(ligand, state, population.name, judged, "all clones", whole, drawn,
-                         np.stack(draws, axis=1), notes)  # fmt: skip
+                         np.stack([*draws, unlike], axis=1), notes)  # fmt: skip
     parts, clone_weights, clone_draws = [], [], []
     for index, (profile, weight, clones) in enumerate(zip(population.profiles, weights, deciding, strict=True)):
         total = sum(clones.values())
@@ -268,8 +270,9 @@ def _by_profile(
             parts.append(_part(f"{profile.name}: {variant}", float(weight) * fraction / total, clone))
             clone_weights.append(drawn[:, index] * fraction / total)
             clone_draws.append(clone.draws)
-    by_clone = _coverage(ligand, state, population.name, judged, "by clone", parts, np.stack(clone_weights, axis=1),
-                         np.stack(clone_draws, axis=1), notes)  # fmt: skip
+    by_clone = _coverage(ligand, state, population.name, judged, "by clone", parts,
+                         np.stack([*clone_weights, drawn[:, -1]], axis=1),
+                         np.stack([*clone_draws, unlike], axis=1), notes)  # fmt: skip
     return [headline, by_clone]
 
 

@@ -212,6 +212,9 @@ def test_a_sample_of_patients_brings_its_sampling_error(profiles):
     many = PROFILES.replace("name: P1,", "name: P1, patients: 100,").replace("patients: 3", "patients: 300")
     larger = cover(profiles(many + "sample: true\n"))
     assert larger.low == pytest.approx(0.71, abs=0.02)
+    one = "name: one\nsample: true\nprofiles:\n  - {name: P1, variants: {E380Q: 0.1}}\n"
+    alone = cover(profiles(one))
+    assert alone.retained == 1.0 and alone.low < 0.4, "one patient says little of others"
 
 
 @pytest.mark.parametrize(
