@@ -15,7 +15,7 @@ from esr1md.scoring.draws import score_draws
 from esr1md.scoring.evidence import OrdinalClaim, evidence
 from esr1md.scoring.rank_agreement import _tau, rank_agreements
 from esr1md.scoring.scores import Failure, Score
-from esr1md.scoring.validation import validate_screen
+from esr1md.scoring.validation import Validation, validate_screen
 
 LONG, SHORT = 2000.0, 2.0
 #: What the literature says: mutations cost 4-hydroxytamoxifen and fulvestrant binding, D538G more than Y537S.
@@ -259,6 +259,11 @@ def test_summary_of_a_screen():
     assert found.tau.series == "all mutations"
     assert found.n_missing == 5 and found.notes[0].startswith("Partial: 45 of 50 replicas finished")
     assert {context.ligand for context in found.clinical} == {"fulvestrant"}
+
+
+def test_validation_survives_json():
+    found = validation(replicas())
+    assert Validation.model_validate_json(found.model_dump_json()) == found
 
 
 def test_short_replicas_have_no_agreement_rate():

@@ -11,7 +11,7 @@ from scipy import stats
 from esr1md.config import Thresholds
 from esr1md.errors import InputError
 from esr1md.scoring.cells import ReplicaObservation
-from esr1md.scoring.coverage import RESEARCH_USE, _draws, coverages
+from esr1md.scoring.coverage import RESEARCH_USE, Coverage, _draws, coverages
 from esr1md.scoring.evidence import evidence
 from esr1md.scoring.population import Population, load_profiles
 from esr1md.scoring.ranking import rank_screen
@@ -237,6 +237,11 @@ def test_a_wrong_profile_is_one_line(change, says, profiles):
     with pytest.raises(InputError) as error:
         profiles(PROFILES.replace(*change))
     assert says in str(error.value) and "cohort.yaml:" in str(error.value)
+
+
+def test_coverage_survives_json():
+    found = coverages(ranking(), population(), Thresholds())
+    assert tuple(Coverage.model_validate_json(each.model_dump_json()) for each in found) == found
 
 
 def test_the_order_is_that_of_the_ranking():
