@@ -36,6 +36,8 @@ from esr1md.errors import StageError
 
 #: Least overlap of neighbouring states in a converged repeat (Klimovich 2015).
 LEAST_OVERLAP = 0.03
+#: Share of its samples that a converged repeat may have needed to settle.
+MOST_DROPPED = 0.4
 #: Independent samples of each state that a converged repeat has at least.
 FEWEST_SAMPLES = 50
 #: Travels of a replica from one end to the other and back, all replicas together, in a converged repeat.
@@ -189,7 +191,7 @@ def analyse(samples: pandas.DataFrame, settings: Transfer, temperature_kelvin: f
     halves = float(backward[half, 0] - forward[half, 0])
     trips = round_trips(walk, n)
     known = None if found is None else (float(profile[-1]), float(error[-1]))
-    verdict = _verdict(known, overlap, counts, trips, halves)
+    verdict = _verdict(known, overlap, dropped / len(reduced), counts, trips, halves)
     return RelativeFreeEnergy(
         difference_kcal=None if known is None else known[0],
         error_kcal=None if known is None else known[1],
@@ -277,15 +279,15 @@ def round_trips(state_of_replica: np.ndarray, n_states: int) -> int:
 def _independent(reduced: np.ndarray) -> list[np.ndarray]:
     """Iterations (of those given) whose sample of a state is independent of the one before, for each state.
 
-    What must be independent is what MBAR uses: the energy difference of the neighbours of the state.
+    What must be independent is what MBAR uses, the energy difference of the neighbours of the state; and their sum over
+    all states, for a slow change of the receptor or a ligand shifts all of them a little and none of them much.
     """
     m, n, _ = reduced.shape
-    chosen = []
-    for state in range(n):
-        series = reduced[:, state, min(state + 1, n - 1)] - reduced[:, state, max(state - 1, 0)]
-        step = statistical_inefficiency(series)
-        chosen.append(np.unique((np.arange(0, m, step)).astype(int)))
-    return chosen
+    own = np.arange(n)
+    differences = reduced[:, own, np.minimum(own + 1, n - 1)] - reduced[:, own, np.maximum(own - 1, 0)]
+    common = statistical_inefficiency(differences.sum(axis=1))
+    steps = (max(common, statistical_inefficiency(series)) for series in differences.T)
+    return [np.unique(np.arange(0, m, step).astype(int)) for step in steps]
 
 
 def _share(reduced: np.ndarray, fraction: float, late: bool) -> tuple[float, float]:
@@ -305,9 +307,10 @@ def _mbar(reduced: np.ndarray, chosen: Sequence[np.ndarray]) -> tuple[np.ndarray
 
     rows = np.concatenate([reduced[rows, state] for state, rows in enumerate(chosen)])
     try:
-        solved = MBAR(rows.T, [len(rows) for rows in chosen], solver_protocol="robust")
-        differences = solved.compute_free_energy_differences()
-        overlap = solved.compute_overlap()["matrix"]
+        with np.errstate(all="ignore"):  # states that do not overlap: seen below
+            solved = MBAR(rows.T, [len(rows) for rows in chosen], solver_protocol="robust")
+            differences = solved.compute_free_energy_differences()
+            overlap = solved.compute_overlap()["matrix"]
     except (ParameterError, np.linalg.LinAlgError):
         return None
     energies, errors = differences["Delta_f"][0], differences["dDelta_f"][0]
@@ -315,7 +318,12 @@ def _mbar(reduced: np.ndarray, chosen: Sequence[np.ndarray]) -> tuple[np.ndarray
 
 
 def _verdict(
-    known: tuple[float, float] | None, overlap: np.ndarray, samples: np.ndarray, trips: int, halves: float
+    known: tuple[float, float] | None,
+    overlap: np.ndarray,
+    dropped: float,
+    samples: np.ndarray,
+    trips: int,
+    halves: float,
 ) -> tuple[bool, str]:
     """Converged or not, and why; the first reason against it is said."""
     if known is None:
@@ -326,6 +334,11 @@ def _verdict(
         return False, (
             f"not converged: states {weakest + 1} and {weakest + 2} overlap by {neighbours[weakest]:.3f}, "
             f"{LEAST_OVERLAP:g} at least"
+        )
+    if dropped > MOST_DROPPED:
+        return (
+            False,
+            f"not converged: it had settled only after {dropped:.0%} of the samples, {MOST_DROPPED:.0%} at most",
         )
     if samples.min() < FEWEST_SAMPLES:
         return False, (
