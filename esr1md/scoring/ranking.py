@@ -90,7 +90,7 @@ def rank_screen(
         minimum_production_ps=thresholds.minimum_production_ps,
         versions=dict(versions),
         limits=limits_of(cells, scores, comparisons, failures, reference, agonists, production_ps, short),
-        controls=check_controls(cells, scores, comparisons, reference, thresholds, production_ps),
+        controls=check_controls(cells, scores, reference, thresholds, production_ps),
         ranking=tuple(ranked),
         cells=scores,
         comparisons=comparisons,

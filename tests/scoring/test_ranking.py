@@ -22,6 +22,9 @@ LIGANDS = {
 #: True binding in the wild type (kcal/mol) and what Y537S does to it.
 TRUTH = {"4-hydroxytamoxifen": (-50.0, 8.0), "fulvestrant": (-65.0, 0.0), "elacestrant": (-49.5, 0.0)}
 
+#: True distance of helix 12 from the wild type's active place (A): that of Y537S lies 1 A away, and apo stays in it.
+ACTIVE = {("WT", "estradiol"): 0.4, ("WT", "apo"): 2.4, ("Y537S", "estradiol"): 1.4, ("Y537S", "apo"): 1.6}
+
 
 def replicas(n_seeds: int = 2, noise: float = 0.2, seed: int = 0) -> list[ReplicaObservation]:
     """WT and Y537S, three antagonists, estradiol and apo; odd seeds shift all runs by -5, even by +5."""
@@ -36,6 +39,7 @@ def replicas(n_seeds: int = 2, noise: float = 0.2, seed: int = 0) -> list[Replic
                 summary = {
                     "frames": 20.0,
                     "helix12_angstrom": (12.0 if antagonist else -12.0) + generator.normal(0, 0.1),
+                    "h12_rmsd_agonist_angstrom": ACTIVE.get((variant, ligand), 12.0) + generator.normal(0, 0.1),
                     "latch_537_351_angstrom": (2.9 if variant == "Y537S" else 6.0) + generator.normal(0, 0.1),
                 }
                 if ligand != "apo":
@@ -141,7 +145,7 @@ def test_controls_of_a_sound_run_agree():
         "4-hydroxytamoxifen in WT, antagonist state",
         "apo Y537S against apo wild type, agonist state",
     }
-    assert "latch 2.9 A against 6.1 A" in outcomes["apo Y537S against apo wild type, agonist state"].detail
+    assert "537-D351 latch 2.9 A against 6." in outcomes["apo Y537S against apo wild type, agonist state"].detail
 
 
 def test_controls_that_fail_or_were_not_run_say_so():
@@ -160,6 +164,26 @@ def test_controls_that_fail_or_were_not_run_say_so():
     outcomes = {c.name: c.outcome for c in rank(flipped).controls}
     assert outcomes["estradiol in WT, agonist state"] == "contradicts"
     assert outcomes["apo Y537S against apo wild type, agonist state"] == "not run"
+
+
+def test_apo_control_is_measured_over_the_hormone_of_the_same_variant():
+    """Y537S lies 1 A from the wild type's place in every crystal; that alone must not read as less active."""
+    name = "apo Y537S against apo wild type, agonist state"
+
+    def control(observations):
+        return next(c for c in rank(observations).controls if c.name == name)
+
+    sound = control(replicas(3))
+    assert sound.outcome == "agrees" and "Y537S minus wild type: -1." in sound.detail
+    loose = [
+        dataclasses.replace(o, summary={**o.summary, "h12_rmsd_agonist_angstrom": 7.0 + 0.1 * o.seed})
+        if (o.variant, o.ligand) == ("Y537S", "apo")
+        else o
+        for o in replicas(3)
+    ]
+    assert control(loose).outcome == "contradicts"
+    without = control([o for o in replicas(3) if (o.variant, o.ligand) != ("Y537S", "estradiol")])
+    assert without.outcome == "not run" and "estradiol in Y537S" in without.detail
 
 
 def test_order_of_the_replicas_does_not_matter():
@@ -260,7 +284,7 @@ def test_tables_have_the_same_columns_full_and_empty():
     row = full["ranking"].iloc[0]
     assert row["ligand"] == "fulvestrant" and row["binding_low"] < row["binding"] < row["binding_high"]
     assert set(full["comparisons"]["binding_verdict"]) >= {"lost", "retained", "cannot tell"}
-    assert set(full["metrics"]["metric"]) == {"frames", "latch_537_351_angstrom"}
+    assert set(full["metrics"]["metric"]) == {"frames", "h12_rmsd_agonist_angstrom", "latch_537_351_angstrom"}
 
 
 def test_a_run_of_picoseconds_decides_nothing_and_its_controls_agree_with_nothing():
