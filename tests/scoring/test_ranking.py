@@ -145,7 +145,7 @@ def test_controls_of_a_sound_run_agree():
         "4-hydroxytamoxifen in WT, antagonist state",
         "apo Y537S against apo wild type, agonist state",
     }
-    assert "537-D351 latch 2.9 A against 6." in outcomes["apo Y537S against apo wild type, agonist state"].detail
+    assert "537-D351 latch 2.8 A against 6.0 A" in outcomes["apo Y537S against apo wild type, agonist state"].detail
 
 
 def test_controls_that_fail_or_were_not_run_say_so():
