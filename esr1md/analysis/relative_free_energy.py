@@ -349,7 +349,7 @@ def _verdict(
         return False, f"not converged: {trips} round trips of replicas, {FEWEST_ROUND_TRIPS} at least"
     if not abs(halves) <= MOST_DRIFT_KCAL:
         return False, (
-            f"not converged: the halves of the run differ by {abs(halves):.1f} kcal/mol, {MOST_DRIFT_KCAL:g} at most"
+            f"not converged: the halves of the run differ by {abs(halves):.2f} kcal/mol, {MOST_DRIFT_KCAL:g} at most"
         )
     if known[1] > MOST_ERROR_KCAL:
         return False, f"not converged: the error is {known[1]:.1f} kcal/mol, {MOST_ERROR_KCAL:g} at most"
