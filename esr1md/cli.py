@@ -7,7 +7,6 @@ Rooms are imported inside the commands, so that ``esr1md --help`` answers at onc
 
 from __future__ import annotations
 
-import json as json_module
 import os
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from esr1md.commands.parameters import parameters as _parameters_command  # noqa
 from esr1md.commands.poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.receptors import receptors_app
 from esr1md.commands.series import series
+from esr1md.commands.stored import existing_store, stored_ranking
 from esr1md.commands.validate import coverage, validate
 from esr1md.errors import Esr1mdError, InputError
 
@@ -116,7 +116,7 @@ def screen(
         flow = load_flow()
         with progress(Store(plan.store_root), plan.name):
             flow.run_screen_flow(str(path), str(plan.store_root), limit=limit, platform=platform, retry=retry)
-        ranking = _stored_ranking(plan.store_root, plan.name)
+        ranking = stored_ranking(plan.store_root, plan.name)
         _show_ranking(ranking, plan.store_root, json, out)
     if any(failure.kind == "error" for failure in ranking.failures):
         raise typer.Exit(FAILURES_LEFT)
@@ -133,7 +133,7 @@ def status(
     from esr1md.store import Store
 
     with document_output(json) as out:
-        kept = Store(_existing_store(store))
+        kept = Store(existing_store(store))
         found = [screen_status(kept, each) for each in ([name] if name else screen_names(kept))]
         if json:
             write_json(out, [each.to_json() for each in found])
@@ -156,7 +156,7 @@ def rank(
 ) -> None:
     """The ranking of a screen that has run, wholly or in part, with intervals and verdicts."""
     with document_output(json) as out:
-        _show_ranking(_stored_ranking(store, name), store, json, out, details=details)
+        _show_ranking(stored_ranking(store, name), store, json, out, details=details)
 
 
 @app.command()
@@ -172,7 +172,7 @@ def report(
     from esr1md.report.page import write_report
 
     with document_output(json) as document:
-        ranking = _stored_ranking(store, name)
+        ranking = stored_ranking(store, name)
         path = write_report(ranking, store, out or store / "screens" / ranking.screen / "report.html")
         if json:
             write_json(document, {"screen": ranking.screen, "report": str(path.absolute())})
@@ -287,31 +287,6 @@ def _uncatalogued_variant(name: str) -> dict[str, Any]:
     check_buildable(parse_variant(name))
     return {"name": name, "type": "not catalogued", "region": "", "frequencies": (), "mechanisms": (),
             "confidence": "", "notes": ("valid; can be screened",), "not_buildable": "", "buildable": True}  # fmt: skip
-
-
-def _existing_store(root: Path) -> Path:
-    if not root.is_dir():
-        raise InputError(f"no store at '{root}'", expected="the folder of an earlier 'esr1md screen'",
-                         do="name it with --store, or run a screen first")  # fmt: skip
-    return root
-
-
-def _stored_ranking(root: Path, name: str | None) -> Any:
-    """The ranking of a screen in the store; of what has finished, while it runs or after it was interrupted."""
-    from esr1md.screen.status import screen_status
-    from esr1md.store import Store
-
-    kept = Store(_existing_store(root))
-    found = screen_status(kept, name)  # refuses an unknown name, and none where there are several
-    folder = kept.root / "screens" / found.screen
-    run = json_module.loads((folder / "run.json").read_text())
-    if run["finished"] is None or not (folder / "ranking.json").is_file():
-        from esr1md.screen.finish import rank_stored
-
-        return rank_stored(kept, found.screen)  # running, or interrupted: whatever has finished
-    from esr1md.scoring.scores import Ranking
-
-    return Ranking.model_validate_json((folder / "ranking.json").read_text())
 
 
 def _show_plan(plan: Any, json: bool, out: TextIO) -> None:

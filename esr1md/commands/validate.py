@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from esr1md.commands.output import JsonOption, document_output, show, write_json
+from esr1md.commands.stored import stored_ranking, stored_screens
 from esr1md.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,7 +111,6 @@ def coverage(
     if profile is not None and population is not None:
         raise InputError("--profile and --population are both given", expected="one of them")
     with document_output(json) as out:
-        from esr1md.cli import _stored_ranking
         from esr1md.commands.terminal import stderr_console
         from esr1md.config import Thresholds
         from esr1md.scoring.coverage import RESEARCH_USE, coverages
@@ -124,7 +124,7 @@ def coverage(
         with stderr_console().status("reading ...") as waiting:
             for name in names:
                 waiting.update(f"reading the ranking of {name} ...")
-                ranking = _stored_ranking(store, name)
+                ranking = stored_ranking(store, name)
                 plan = json_module.loads((kept.root / "screens" / name / "plan.json").read_text())
                 thresholds = Thresholds.model_validate(plan["config"]["thresholds"])
                 found = coverages(ranking, chosen, thresholds)
@@ -152,30 +152,6 @@ def coverage(
         from rich.console import Group
 
         show(Group(*views))
-
-
-def stored_screens(root: Path, screen: str | None) -> tuple[Store, list[str]]:
-    """A store and the names of its screens, or the one asked for.
-
-    Raises
-    ------
-    InputError
-        No store, no screen in it, or none of that name.
-    """
-    from esr1md.catalogue import did_you_mean
-    from esr1md.screen.status import screen_names
-    from esr1md.store import Store
-
-    kept = Store(root)
-    names = screen_names(kept)
-    if not names:
-        what = "no screen has run in this store" if kept.root.is_dir() else "there is no such folder"
-        raise InputError(what, where=f"store {root}", expected="the folder of an earlier 'esr1md screen'",
-                         do="run a screen first, or name another folder")  # fmt: skip
-    if screen is not None and screen not in names:
-        raise InputError(f"no screen '{screen}' in this store", where=f"store {root}",
-                         expected=f"one of {', '.join(names)}", do=did_you_mean(screen, names))  # fmt: skip
-    return kept, names if screen is None else [screen]
 
 
 def stored_validation(store: Store, name: str, published: Evidence, claims: Iterable | None = None) -> Validation:
