@@ -48,6 +48,7 @@ def series(
                                                      "file to compare with, lower is stronger (repeatable).")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="NAME", help="Do not use the crystal pose "
                                                       "of this ligand or PDB id (may be repeated).")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first N usable rows.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes. Without it: one for each CPU core.")
                        ] = None,
     platform: Annotated[str, typer.Option(help="OpenMM platform: CUDA, OpenCL, CPU or auto.")] = "auto",
@@ -98,7 +99,8 @@ def series(
             value_kind=value_kind, group_column=group_column, beside=beside or (), only=only or (),
         )  # fmt: skip
         check_excluded(tuple(exclude or ()))
-        compounds, refused = compounds_of(read.rows)
+        with _shown() as report:
+            compounds, refused = compounds_of(read.rows[:limit], report)
         if not compounds:
             raise InputError(f"no compound can be prepared: {refused[0].reason}", where=f"{table}:{refused[0].line}")
         _check_out(out)

@@ -22,6 +22,8 @@ ALIKE = 1.0
 ABSENT = 10.0
 #: Atoms below which a scaffold says nothing of how a compound lies; share of the compounds that must have it.
 LEAST_ATOMS, SHARE = 8, 0.7
+#: Acyclic atoms in a row by which rings are held together; a longer chain is an arm that may lie anywhere.
+LINKER = 2
 #: Seconds for the search of the scaffold, and matches of it (symmetry) that are tried.
 SEARCH_S, MATCHES = 20, 64
 
@@ -54,7 +56,7 @@ class BindingMode:
     scaffold
         SMARTS of what its compounds share; empty where they share too little.
     n_atoms
-        Its size.
+        Atoms of it whose place is compared: its rings and what holds them together, without flexible arms.
     leader
         Index of the ligand, and of its pose, that show the mode.
     in_mode
@@ -74,17 +76,63 @@ class BindingMode:
 
 
 def common_scaffold(mols: Sequence[Chem.Mol]) -> Chem.Mol | None:
-    """The largest scaffold of most molecules, whole rings only, whatever its charges; ``None`` where it is small."""
+    """The largest scaffold of all molecules, or else of most, whole rings only; ``None`` where it is small."""
     bare = [Chem.RemoveAllHs(mol) for mol in mols]
     if len(bare) < 2:
         return None
-    found = rdFMCS.FindMCS(
-        bare, threshold=SHARE, timeout=SEARCH_S, ringMatchesRingOnly=True, completeRingsOnly=True,
-        atomCompare=rdFMCS.AtomCompare.CompareElements, bondCompare=rdFMCS.BondCompare.CompareOrder,
-    )  # fmt: skip
-    if found.numAtoms < LEAST_ATOMS:
-        return None
-    return Chem.MolFromSmarts(found.smartsString)
+    for share in (1.0, SHARE):
+        found = rdFMCS.FindMCS(
+            bare, threshold=share, timeout=SEARCH_S, ringMatchesRingOnly=True, completeRingsOnly=True,
+            atomCompare=rdFMCS.AtomCompare.CompareElements, bondCompare=rdFMCS.BondCompare.CompareOrder,
+        )  # fmt: skip
+        if found.numAtoms >= LEAST_ATOMS:
+            return Chem.MolFromSmarts(found.smartsString)
+    return None
+
+
+def rigid_atoms(scaffold: Chem.Mol, mol: Chem.Mol, match: Sequence[int]) -> list[int]:
+    """Indices in ``scaffold`` of its largest cluster of rings, with the short linkers within it and its neighbours.
+
+    Parameters
+    ----------
+    mol, match
+        A molecule that has the scaffold, and its atoms in the scaffold's order.
+    """
+    own = {atom: i for i, atom in enumerate(match)}
+    bonds = [(own[b.GetBeginAtomIdx()], own[b.GetEndAtomIdx()]) for b in mol.GetBonds()
+             if b.GetBeginAtomIdx() in own and b.GetEndAtomIdx() in own]  # fmt: skip
+    neighbours: dict[int, set[int]] = {i: set() for i in own.values()}
+    for a, b in bonds:
+        neighbours[a].add(b)
+        neighbours[b].add(a)
+    rings = {own[atom] for atom in own if mol.GetAtomWithIdx(atom).IsInRing()}
+    if not rings:
+        return sorted(own.values())
+    clusters: list[set[int]] = []
+    left = set(rings)
+    while left:
+        cluster, edge = set(), {left.pop()}
+        while edge:
+            cluster |= edge
+            edge = set().union(*(_near_rings(atom, neighbours, rings) for atom in edge)) - cluster
+        left -= cluster
+        clusters.append(cluster)
+    largest = max(clusters, key=lambda cluster: (len(cluster & rings), -min(cluster)))
+    return sorted(largest.union(*(neighbours[atom] for atom in largest)))
+
+
+def _near_rings(atom: int, neighbours: dict[int, set[int]], rings: set[int]) -> set[int]:
+    """Ring atoms within :data:`LINKER` acyclic atoms of a ring atom, and those acyclic atoms."""
+    found: set[int] = set()
+    paths = [[atom]]
+    while paths:
+        path = paths.pop()
+        for step in neighbours[path[-1]] - set(path):
+            if step in rings:
+                found |= {*path, step}
+            elif len(path) <= LINKER:
+                paths.append([*path, step])
+    return found
 
 
 def shared_mode(ligands: Sequence[PlacedLigand]) -> BindingMode:
@@ -95,6 +143,9 @@ def shared_mode(ligands: Sequence[PlacedLigand]) -> BindingMode:
     if scaffold is None:
         return BindingMode("", 0, None, everything, unknown, ())
     matches = [ligand.mol.GetSubstructMatches(scaffold, uniquify=False, maxMatches=MATCHES) for ligand in ligands]
+    first = next(i for i, found in enumerate(matches) if found)
+    rigid = rigid_atoms(scaffold, ligands[first].mol, matches[first][0])
+    matches = [sorted({tuple(match[k] for k in rigid) for match in found}) for found in matches]
     best: tuple[float, tuple[int, int], list[list[float]]] | None = None
     for i, ligand in enumerate(ligands):
         for k, pose in enumerate(ligand.poses):
@@ -122,7 +173,7 @@ def shared_mode(ligands: Sequence[PlacedLigand]) -> BindingMode:
             missing.append(i)
         in_mode.append(alike or everything[i])
     return BindingMode(
-        Chem.MolToSmarts(scaffold), scaffold.GetNumAtoms(), leader, tuple(in_mode),
+        Chem.MolToSmarts(scaffold), len(rigid), leader, tuple(in_mode),
         tuple(tuple(row) for row in rmsd), tuple(missing),
     )  # fmt: skip
 

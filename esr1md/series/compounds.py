@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,7 +82,9 @@ class Compound:
     notes: tuple[str, ...] = ()
 
 
-def compounds_of(rows: Sequence[Measured]) -> tuple[list[Compound], list[LeftOut]]:
+def compounds_of(
+    rows: Sequence[Measured], report: Callable[[str, int, int], None] = lambda step, done, total: None
+) -> tuple[list[Compound], list[LeftOut]]:
     """Compounds in the order of the file, one for each structure and series; rows that cannot be prepared.
 
     A compound measured twice in a series counts once, with the mean of its free energies.
@@ -91,7 +93,8 @@ def compounds_of(rows: Sequence[Measured]) -> tuple[list[Compound], list[LeftOut
     values: dict[tuple[str, str], list[float]] = {}
     refused: list[LeftOut] = []
     taken: dict[str, int] = {}
-    for row in rows:
+    for done, row in enumerate(rows):
+        report("reading compounds", done, len(rows))
         try:
             compound = _compound(row, _unique(row.name, taken))
         except InputError as error:

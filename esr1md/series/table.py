@@ -222,9 +222,8 @@ def _value_column(header: list[str], column: str | None, kind: str | None, path:
         return at, kind or named, [] if kind else [f"Column '{column}' is taken as {_words(named)}."]
     candidates = [i for i, name in enumerate(header) if kind_of(name) is not None]
     if kind is not None:
-        candidates = [i for i in candidates if kind_of(header[i]) == kind] or [
-            i for i, name in enumerate(header) if _plain(name) in _PLAIN_VALUES or set(_tokens(name)) & _CONSTANTS
-        ]
+        plain = [i for i, name in enumerate(header) if _plain(name) in _PLAIN_VALUES or set(_tokens(name)) & _CONSTANTS]
+        candidates = [i for i in candidates if kind_of(header[i]) == kind] or plain or candidates
     if len(candidates) > 1:
         measured = [i for i in candidates if set(_tokens(header[i])) & _EXPERIMENT]
         candidates = measured if len(measured) == 1 else candidates
