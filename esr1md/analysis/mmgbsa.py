@@ -27,7 +27,7 @@ import numpy as np
 import openmm
 import torch
 from openmm import app
-from openmm.app.internal.lcpo import getLCPOParamsTopology
+from openmm.app.internal.lcpo import LCPO_PARAMETERS, getLCPOParamsTopology
 from scipy.spatial.distance import cdist
 
 from esr1md.analysis.generalised_born import COULOMB, GeneralisedBorn, Model
@@ -304,11 +304,23 @@ class SurfaceEnergy:
         ]
 
 
+#: LCPO parameters (angstrom) by element, bonds and heavy neighbours of atoms that LCPO has no type for.
+_STAND_INS = {
+    ("N", 1, 1): LCPO_PARAMETERS["N_sp2_1"],
+    ("C", 2, 2): LCPO_PARAMETERS["C_sp2_2"],
+    ("C", 2, 1): LCPO_PARAMETERS["C_sp3_1"],
+    ("Br", 1, 1): (1.85, *LCPO_PARAMETERS["Cl"][1:]),
+    ("I", 1, 1): (1.98, *LCPO_PARAMETERS["Cl"][1:]),
+}
+
+
 def surface_parameters(topology: app.Topology) -> list[tuple[float, float, float, float, float]]:
     """LCPO parameters (radius nm, p1, p2, p3, p4 nm^-2) of every atom; water and ions get none.
 
     LCPO has no type for a sulfur with three or four heavy neighbours (sulfoxide, sulfone): phosphorus of the
-    same radius and coordination stands in. Any other atom without a type is an error.
+    same radius and coordination stands in. Nor has it any for sp atoms, bromine and iodine: the type with as many
+    heavy neighbours stands in (as Amber has it for sp nitrogen and carbon), for bromine and iodine chlorine's with
+    their own radius (Bondi 1964). Any other atom without a type is an error.
 
     Source: Weiser, Shenkin, Still, J. Comput. Chem. 1999, 20, 217.
 
@@ -319,8 +331,11 @@ def surface_parameters(topology: app.Topology) -> list[tuple[float, float, float
     """
     copy, atoms = app.Topology(), {}
     neighbours: dict[int, int] = {}
+    bonds: dict[int, int] = {}
+    stand_ins: dict[int, tuple[float, ...]] = {}
     for first, second in topology.bonds():
         for a, b in ((first, second), (second, first)):
+            bonds[a.index] = bonds.get(a.index, 0) + 1
             if b.element is not None and b.element.symbol != "H":
                 neighbours[a.index] = neighbours.get(a.index, 0) + 1
     for chain in topology.chains():
@@ -332,6 +347,10 @@ def surface_parameters(topology: app.Topology) -> list[tuple[float, float, float
                 element = None if solvent else atom.element
                 if element is not None and element.symbol == "S" and neighbours.get(atom.index, 0) >= 3:
                     element = app.element.phosphorus
+                kind = (element.symbol, bonds.get(atom.index, 0), neighbours.get(atom.index, 0)) if element else None
+                if kind in _STAND_INS:
+                    stand_ins[atom.index] = _STAND_INS[kind]
+                    element = app.element.fluorine  # of which OpenMM asks no number of bonds
                 atoms[atom.index] = copy.addAtom(atom.name, element, new_residue)
     for first, second in topology.bonds():
         copy.addBond(atoms[first.index], atoms[second.index])
@@ -339,7 +358,10 @@ def surface_parameters(topology: app.Topology) -> list[tuple[float, float, float
         found = getLCPOParamsTopology(copy)
     except ValueError as error:
         raise StageError("analysis", f"no surface-area parameters: {error}") from error
-    return [(p[0]._value / 10, p[1], p[2], p[3], p[4]._value * 100) for p in found]
+    plain = [(p[0]._value, p[1], p[2], p[3], p[4]._value) for p in found]
+    for index, parameters in stand_ins.items():
+        plain[index] = parameters
+    return [(radius / 10, p1, p2, p3, p4 * 100) for radius, p1, p2, p3, p4 in plain]
 
 
 # -- what scorers share ----------------------------------------------------------------------------------------
