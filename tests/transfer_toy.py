@@ -33,18 +33,29 @@ ATOMS = {"A": (0.0, 0.30, 1.0, 0.15), "B": (0.35, 0.34, 4.0, 0.17), "C": (-0.4, 
 
 def system(*names: str) -> openmm.System:
     """The cage with some atoms, forces as in a plain System."""
+    made, nonbonded, solvent = _cage(charges=1.0)
+    for name in names:
+        made.addParticle(40.0)
+        _add_atom(nonbonded, solvent, *ATOMS[name])
+    return _with(made, nonbonded, solvent)
+
+
+def _cage(charges: float) -> tuple[openmm.System, openmm.NonbondedForce, openmm.GBSAOBCForce]:
     made, nonbonded, solvent = openmm.System(), openmm.NonbondedForce(), openmm.GBSAOBCForce()
     for charge in _CAGE_CHARGES:
         made.addParticle(0.0)
-        nonbonded.addParticle(charge, 0.33, 1.5)
-        solvent.addParticle(charge, 0.16, 0.8)
-    for name in names:
-        charge, sigma, epsilon, radius = ATOMS[name]
-        made.addParticle(40.0)
-        nonbonded.addParticle(charge, sigma, epsilon)
-        solvent.addParticle(charge, radius, 0.8)
-    made.addForce(nonbonded)
-    made.addForce(solvent)
+        _add_atom(nonbonded, solvent, charges * charge, 0.33, 1.5, 0.16)
+    return made, nonbonded, solvent
+
+
+def _add_atom(nonbonded, solvent, charge: float, sigma: float, epsilon: float, radius: float) -> None:
+    nonbonded.addParticle(charge, sigma, epsilon)
+    solvent.addParticle(charge, radius, 0.8)
+
+
+def _with(made: openmm.System, *forces: openmm.Force) -> openmm.System:
+    for force in forces:
+        made.addForce(force)
     return made
 
 
@@ -96,3 +107,35 @@ def in_cage_kcal(name: str) -> float:
 def exact_kcal(first: str, second: str) -> float:
     """dG(binding, second) - dG(binding, first), by quadrature."""
     return in_cage_kcal(second) - in_cage_kcal(first)
+
+
+# --- ligands that can turn ----------------------------------------------------------------------------------
+
+_TRIANGLE = np.array([[0, 0, 0], [0.14, 0, 0], [0.03, 0.12, 0]])
+_TRIANGLES = (
+    ((0.25, 0.30, 0.6, 0.15), (-0.25, 0.28, 0.8, 0.15), (0.0, 0.26, 0.5, 0.12)),
+    ((-0.5, 0.32, 2.5, 0.16), (0.2, 0.26, 1.5, 0.13), (0.3, 0.28, 2.5, 0.14)),
+)
+
+
+def triangles(settings: Transfer, partners: tuple[int, int, int] = (0, 1, 2)) -> TransferSystem:
+    """Two rigid triangles in a wider cage; atom i of the first is laid on atom ``partners[i]`` of the second."""
+    made, nonbonded, solvent = _cage(charges=2.0)
+    for ligand in _TRIANGLES:
+        start = made.getNumParticles()
+        for atom in ligand:
+            made.addParticle(30.0)
+            _add_atom(nonbonded, solvent, *atom)
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            made.addConstraint(start + i, start + j, float(np.linalg.norm(_TRIANGLE[i] - _TRIANGLE[j])))
+            nonbonded.addException(start + i, start + j, 0.0, 0.3, 0.0)
+    n, place = len(CAGE), _TRIANGLE - _TRIANGLE.mean(axis=0)
+    return transfer_system(
+        Subsystem(_with(made, nonbonded, solvent), np.arange(n + 6), np.array([False] * n + [True] * 6)),
+        np.vstack([1.25 * CAGE, place, place]),
+        first=range(n, n + 3),
+        second=range(n + 3, n + 6),
+        anchors=[(n + i, n + 3 + j) for i, j in enumerate(partners)],
+        settings=settings,
+        site=range(n),
+    )

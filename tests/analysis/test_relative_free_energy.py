@@ -70,6 +70,30 @@ def test_a_cycle_of_three_closes():
     assert not opened.closes and opened.sum_kcal == pytest.approx(-2 * edge("C", "A").difference_kcal, abs=0.4)
 
 
+@pytest.mark.slow
+def test_how_the_ligands_are_held_on_each_other_does_not_change_the_result():
+    """Tightly as they lie in the cage, or loosely and turned by a third about their axis: the restraints cancel."""
+    found = []
+    for stiff, place, partners in ((20.0, 2.5, (0, 1, 2)), (1.0, 1.0, (1, 2, 0))):
+        settings = toy.SETTINGS.model_copy(
+            update={
+                "align_orientation_kcal": stiff, "align_kcal_per_angstrom2": place, "site_angstrom": 3.5,
+                "sample_ps": 30.0,
+            }
+        )  # fmt: skip
+        values = []
+        for seed in (1, 2):
+            with TemporaryDirectory() as folder:
+                sample(
+                    toy.triangles(settings, partners), seed=seed, platform=toy.REFERENCE, folder=Path(folder),
+                    **toy.DYNAMICS | {"time_step_fs": 5.0},
+                )  # fmt: skip
+                values.append(analyse(read_samples(Path(folder)), settings, toy.TEMPERATURE).difference_kcal)
+        found.append(np.mean(values))
+    assert found[0] == pytest.approx(found[1], abs=0.25)
+    assert found[0] < -0.35
+
+
 # --- on samples that are drawn ------------------------------------------------------------------------------
 
 DRAWN = Transfer(states_per_leg=4)
@@ -254,7 +278,7 @@ def test_the_page_says_the_number_the_verdict_and_each_repeat(tmp_path):
     assert "2 of the 3 repeats that are needed" in page
     assert f"Repeat 2: {repeats[1].difference_kcal:.2f} kcal/mol" in page
     assert page.count("</script>") == 2 and "A &lt;/script&gt; to B" in page
-    assert not re.search(r'<(script|link|img)[^>]+(src|href)=', page)
+    assert not re.search(r"<(script|link|img)[^>]+(src|href)=", page)
     figure = convergence_figure(repeats, together)
     assert [trace.type for trace in figure.data].count("heatmap") == 1
     drawn_overlap = next(trace for trace in figure.data if trace.type == "heatmap").z
