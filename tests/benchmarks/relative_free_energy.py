@@ -17,23 +17,23 @@ import numpy as np
 import openmm
 from rdkit import Chem
 
+from esr1md.analysis.relative_free_energy import RelativeFreeEnergy, analyse, closure, combine
 from esr1md.catalogue import data_path
 from esr1md.complex import Complex, build_complex
 from esr1md.dynamics.atm import Transfer, TransferSystem, transfer_system
 from esr1md.dynamics.atm_pair import common_frame, pose_on_core, two_ligands
-from esr1md.dynamics.atm_run import RECORD, sample
+from esr1md.dynamics.atm_run import RECORD, read_samples, sample
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import load_protocol
 from esr1md.dynamics.region import extract
 from esr1md.ligand.parameters import LigandParameters, parametrise
 from esr1md.receptor.frame import bundled_model
+from esr1md.report.relative_free_energy import write_convergence
 from esr1md.specs import Ligand
 
 LIGANDS = {"phenol": "Oc1ccccc1", "p-cresol": "Cc1ccc(O)cc1", "4-fluorophenol": "Oc1ccc(F)cc1"}
-EDGES = (
-    ("phenol", "phenol"), ("phenol", "p-cresol"), ("p-cresol", "4-fluorophenol"), ("4-fluorophenol", "phenol"),
-    ("p-cresol", "phenol"),
-)  # fmt: skip
+CYCLE = (("phenol", "p-cresol"), ("p-cresol", "4-fluorophenol"), ("4-fluorophenol", "phenol"))
+EDGES = (("phenol", "phenol"), *CYCLE)
 #: Whole residues of the pocket with an atom this near (angstrom) to the phenol: the host, which is held still.
 HOST_ANGSTROM = 3.0
 CPU = PlatformChoice("CPU", {"Threads": "1", "DeterministicForces": "true"}, "benchmark")
@@ -95,8 +95,8 @@ def pair(first: str, second: str, settings: Transfer) -> TransferSystem:
 
 
 def far() -> None:
-    print("| gap (A) | d (A) | u0 less the energies of host with phenol and p-cresol apart (kcal/mol) | |")
-    print("|---|---|---|---|")
+    print("| gap_angstrom | d (A) | u0 less u0 with the second ligand 50 A further away (kcal/mol) |")
+    print("|---|---|---|")
     for gap in (10, 15, 20, 25, 40):
         transfer = pair("phenol", "p-cresol", Transfer(gap_angstrom=gap))
         context = openmm.Context(transfer.system, openmm.VerletIntegrator(0.001), CPU.platform(), CPU.properties)
@@ -107,7 +107,7 @@ def far() -> None:
             x[transfer.second] += extra * d / np.linalg.norm(d)
             context.setPositions(x)
             values.append(transfer.energies(context)[0] / 4.184)
-        print(f"| {gap} | {10 * np.linalg.norm(transfer.displacement_nm):.0f} | {values[0] - values[1]:+.4f} | |")
+        print(f"| {gap} | {10 * np.linalg.norm(transfer.displacement_nm):.0f} | {values[0] - values[1]:+.4f} |")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -123,18 +123,46 @@ def run(arguments: argparse.Namespace) -> None:
             print(folder.name, record.n_atoms, "atoms", json.dumps(record.seconds), flush=True)
 
 
+def table(folder: Path) -> None:
+    """Every edge in ``folder`` with its repeats, then the cycle of three if its edges are there."""
+    repeats: dict[tuple[str, ...], list[RelativeFreeEnergy]] = {}
+    for path in sorted(folder.glob(f"*/{RECORD}")):
+        record = json.loads(path.read_text())
+        found = analyse(read_samples(path.parent), Transfer(**record["settings"]), record["temperature_kelvin"])
+        repeats.setdefault(tuple(path.parent.name.split("_")[:2]), []).append(found)
+    print("| edge | repeats (kcal/mol, MBAR's error) | mean and its error | verdict |")
+    print("|---|---|---|---|")
+    edges = {}
+    for (first, second), values in repeats.items():
+        edges[first, second] = edge = combine(values)
+        each = ", ".join(f"{r.difference_kcal:.2f} ({r.error_kcal:.2f})" for r in values)
+        error = "" if edge.error_kcal is None else f" +- {edge.error_kcal:.2f}"
+        print(f"| {first} to {second} | {each} | {edge.difference_kcal:.2f}{error} | {edge.reason} |")
+        write_convergence(values, edge, folder / f"{first}_{second}.html", title=f"{first} to {second}")
+    cycle = [edges.get(edge) for edge in CYCLE]
+    if all(edge is not None and edge.error_kcal is not None for edge in cycle):
+        closed = closure(cycle)
+        low, high = closed.interval_kcal
+        print(f"cycle: {closed.sum_kcal:.2f} kcal/mol (95 % interval {low:.2f} to {high:.2f}), closes: {closed.closes}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table", "far"))
     parser.add_argument("--out", type=Path, default=Path("build/relative-free-energy"))
     parser.add_argument("--states", type=int, default=6, help="of each leg")
-    parser.add_argument("--equilibrate", type=float, default=5.0, help="ps for each state")
-    parser.add_argument("--ps", type=float, default=100.0, help="sampled for each state")
+    parser.add_argument("--equilibrate", type=float, default=3.0, help="ps for each state")
+    parser.add_argument("--ps", type=float, default=50.0, help="sampled for each state")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--edge", dest="edges", action="append", type=lambda t: tuple(t.split(":")), help="A:B")
     arguments = parser.parse_args()
     arguments.edges = arguments.edges or EDGES
-    {"run": run, "far": lambda _: far()}[arguments.what](arguments)
+    if arguments.what == "run":
+        run(arguments)
+    elif arguments.what == "table":
+        table(arguments.out)
+    else:
+        far()
 
 
 if __name__ == "__main__":
