@@ -48,6 +48,8 @@ def series(
                                                      "file to compare with, lower is stronger (repeatable).")] = None,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", metavar="NAME", help="Do not use the crystal pose "
                                                       "of this ligand or PDB id (may be repeated).")] = None,
+    poses: Annotated[int, typer.Option(min=1, max=5, help="Poses of each compound, in the binding mode of the series, "
+                                       "that are relaxed; the lowest counts.")] = 1,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N usable rows.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes. Without it: one for each CPU core.")
                        ] = None,
@@ -57,8 +59,8 @@ def series(
 ) -> None:  # fmt: skip
     """Score a series of compounds; say how well that agrees with experiment, and whether costless guesses do better.
 
-    Each compound is posed in one receptor, in every form that 5 % of it or more takes at pH 7.4. Poses are taken from
-    the binding mode that suits the whole series best, relaxed in their complex, and scored by MM/GBSA with the ligand's
+    Each compound is posed in one receptor, in every form that 10 % of it or more takes at pH 7.4. Its best pose in the
+    binding mode that suits the whole series best is relaxed in its complex and scored by MM/GBSA with the ligand's
     strain. Beside it: molecular weight, cLogP, heavy atoms, and Vina's score of the same pose.
 
     OUT holds results.json, results.csv and series.html. Interrupt it or kill it: the same command goes on where it
@@ -108,7 +110,7 @@ def series(
             with stderr_console().status("preparing the receptor ..."):
                 place = _place(wanted, receptor, variant, out)
             setting = run.setting_of(place, out, choose_platform(platform, threads=1), exclude=exclude or (),
-                                     retry=retry)  # fmt: skip
+                                     retry=retry, poses=poses)  # fmt: skip
             with _shown() as report:
                 results, modes = run.compute(compounds, setting, workers or os.cpu_count() or 1, report)
             answer = {

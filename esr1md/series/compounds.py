@@ -16,8 +16,8 @@ from esr1md.ligand.states import prepare_compound
 from esr1md.series.table import RT, LeftOut, Measured
 from esr1md.specs import Ligand
 
-#: Protonation states with a smaller share at pH 7.4 are not computed (-RT ln of it is 1.8 kcal/mol).
-LEAST_SHARE = 0.05
+#: Protonation states with a smaller share at pH 7.4 are not computed (-RT ln of it is 1.4 kcal/mol).
+LEAST_SHARE = 0.1
 #: Stereoisomers computed of a compound whose SMILES leaves centres open.
 MOST_ISOMERS = 8
 

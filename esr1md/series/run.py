@@ -27,8 +27,6 @@ from esr1md.specs import digest_of, file_digest, numeric_versions
 from esr1md.store import Store
 from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
 
-#: Poses of one form in the series' binding mode that are relaxed and scored, best first by what they were ranked by.
-MOST_POSES = 2
 #: Seed of conformers and docking.
 SEED = 1
 
@@ -55,6 +53,8 @@ class Setting:
         Where energies are evaluated.
     retry
         Compute again what an earlier run recorded as failed.
+    poses
+        Poses of each form in the series' binding mode that are relaxed and scored, best first by what ranked them.
     """
 
     store: Path
@@ -65,14 +65,21 @@ class Setting:
     exclude: tuple[str, ...]
     platform: PlatformChoice
     retry: bool = False
+    poses: int = 1
 
 
 def setting_of(
-    place: Place, out: Path, platform: PlatformChoice, *, exclude: Sequence[str] = (), retry: bool = False
+    place: Place,
+    out: Path,
+    platform: PlatformChoice,
+    *,
+    exclude: Sequence[str] = (),
+    retry: bool = False,
+    poses: int = 1,
 ) -> Setting:
     """The setting of a receptor that lies in the output folder."""
     return Setting(out / "store", out / "energies", place.pdb, place.state, file_digest(place.pdb), tuple(exclude),
-                   platform, retry)  # fmt: skip
+                   platform, retry, poses)  # fmt: skip
 
 
 # -- one ligand, in a worker ---------------------------------------------------------------------------------
@@ -187,7 +194,7 @@ def compute(
         digests = {at: each for at, each in zip(forms, placed, strict=True) if isinstance(each, str)}
         failures = {at: str(each) for at, each in zip(forms, placed, strict=True) if not isinstance(each, str)}
         poses = {at: _poses(setting, digest) for at, digest in digests.items()}
-        chosen, modes = _chosen(compounds, poses)
+        chosen, modes = _chosen(compounds, poses, setting.poses)
         tasks = [(at, rank) for at in digests for rank in chosen[at]]
         scored = _all(
             pool, score_pose, [(compounds[i].forms[k], digests[i, k], rank, setting) for (i, k), rank in tasks],
@@ -215,7 +222,7 @@ def _poses(setting: Setting, digest: str) -> list[dict[str, Any]]:
     return rows
 
 
-def _chosen(compounds: Sequence[Compound], poses: dict[tuple[int, int], list[dict[str, Any]]]):
+def _chosen(compounds: Sequence[Compound], poses: dict[tuple[int, int], list[dict[str, Any]]], most: int):
     """Ranks of the poses of each form that are scored, and the binding mode of each series."""
     from esr1md.series.binding_mode import PlacedLigand, shared_mode
 
@@ -233,7 +240,7 @@ def _chosen(compounds: Sequence[Compound], poses: dict[tuple[int, int], list[dic
         modes[series] = mode = shared_mode(placed)
         for at, alike, ligand, rmsd in zip(members, mode.in_mode, placed, mode.rmsd, strict=True):
             near = [k for k in alike if ligand.above[k] <= ABSENT] or list(alike)
-            chosen[at] = [k + 1 for k in near[:MOST_POSES]]
+            chosen[at] = [k + 1 for k in near[:most]]
             for row, distance in zip(poses[at], rmsd, strict=True):
                 row["mode_rmsd"] = None if distance != distance else round(distance, 2)
     return chosen, modes

@@ -39,7 +39,7 @@ def compounds():
 @pytest.fixture
 def setting(tmp_path):
     pdb = bundled_model("agonist")
-    return run.Setting(tmp_path / "store", tmp_path / "energies", pdb, HelixState.AGONIST, "0" * 64, (), CPU)
+    return run.Setting(tmp_path / "store", tmp_path / "energies", pdb, HelixState.AGONIST, "0" * 64, (), CPU, poses=2)
 
 
 @pytest.fixture
@@ -86,6 +86,7 @@ def test_every_compound_is_scored_but_the_one_that_fails(compounds, setting, sta
     assert results[0]["score"] == pytest.approx(-29.0, abs=0.1)  # pose 1, and next to nothing for its state
     assert results[0]["in_mode"] and results[0]["vina"] == -10.0 and modes["s"].scaffold
     assert said[0] == ("posing", 0, 5) and ("scoring", 8, 8) in said
+    assert sum(call.startswith("score") for call in stand_ins) == 8  # two poses of each of four
     comparison = compared(compounds, results)
     ours = comparison["scores"][0]
     assert comparison["n"] == 4 and ours["pooled"]["tau"]["value"] == pytest.approx(1.0)

@@ -137,7 +137,7 @@ def test_every_form_that_counts_is_computed(table):
     rows = table("smiles,pKi\nCOc1cc(O)c(C#N)c2cc(-c3ccc(O)cc3)oc12,5\nCC(F)=C(Cl)c1ccc(O)cc1,5\n").rows
     acid, alkene = compounds_of(rows)[0]
     assert sorted(form.ligand.formal_charge for form in acid.forms) == [-1, 0]
-    assert all(form.share >= 0.05 for form in acid.forms) and sum(form.share for form in acid.forms) <= 1.0 + 1e-9
+    assert all(form.share >= 0.1 for form in acid.forms) and sum(form.share for form in acid.forms) <= 1.0 + 1e-9
     assert len({form.ligand.name for form in acid.forms}) == 2
     assert {form.isomer for form in alkene.forms} == {"E", "Z"}
     assert state_penalty(1.0) == 0 and state_penalty(0.1) == pytest.approx(1.364, abs=0.01)
