@@ -5,7 +5,7 @@
 
 MM/GBSA needs G three times for each frame, with Born radii B that differ because each molecule keeps solvent from the
 other. OpenMM would evaluate three Systems, forces included, and GBn2 or salt as a ``CustomGBForce``, seconds a frame on
-a CPU. Here everything is in double precision, for every model, with the contribution of each atom:
+a CPU. Here one piece of code does it for every model, with the contribution of each atom:
 
 * What an atom loses to the others (the integral that gives B) is summed for its own molecule and for the other one
   apart, so that the radii in and out of the complex come from the same pass.
@@ -13,6 +13,7 @@ a CPU. Here everything is in double precision, for every model, with the contrib
   pairs within that distance get the exact expression in its stead (relative error of G: a few 1e-6).
 * With z = r^2 / B_i B_j, which one matrix product gives for a block of pairs,
   1/f = (z + exp(-z/4))^(-1/2) / sqrt(B_i B_j).
+* Distances and sums are in double precision, functions of a distance in single.
 
 Parameters (radii, screening, neck tables) are OpenMM's. OpenMM's own forces are the check (``tests/analysis``).
 
@@ -46,9 +47,12 @@ _NEAR_RADII = 3.0
 #: Tanh coefficients of OBC2; those of GBn2 depend on the element. Reach (nm) and weight of GBn2's neck.
 _OBC2_TANH = (1.0, 0.8, 4.85)
 _NECK_NM, _NECK_SCALE = 0.68, 0.826836
-#: Pairs worked on at once on a CPU, so that they stay in its cache (1 MB of doubles), and on a GPU.
-_CPU_PAIRS, _GPU_PAIRS = 1 << 17, 1 << 24
+#: Pairs worked on at once on a CPU, so that they stay in its cache, and on a GPU; pairs of a list at once.
+_CPU_PAIRS, _GPU_PAIRS = 1 << 18, 1 << 24
 _LIST_PAIRS = 1 << 13
+#: Functions of a pair's distance are computed in this precision; distances, sums and radii in double.
+_KERNEL = torch.float32
+_LN2 = math.log(2.0)
 
 
 def inverse_debye_length(salt_molar: float, solvent_dielectric: float, temperature_kelvin: float) -> float:
@@ -119,7 +123,8 @@ class GeneralisedBorn:
         self._inside, self._outside = 1 / solute_dielectric, 1 / solvent_dielectric
         self._kappa = inverse_debye_length(salt_molar, solvent_dielectric, temperature_kelvin)
         self._near = _NEAR_RADII * float(self._scaled.abs().max())
-        self._weights = torch.stack([c * self._scaled ** (2 * k + 3) for k, c in enumerate(_SERIES)])
+        self._series_weights = torch.stack([c * self._scaled ** (2 * k + 3) for k, c in enumerate(_SERIES)])
+        self._series_at_near = sum(w / self._near ** (2 * k + 4) for k, w in enumerate(self._series_weights))
 
     def binding(self, positions: np.ndarray) -> np.ndarray:
         """Change of the polar solvation energy when receptor and ligand, as they lie, come together.
@@ -168,13 +173,15 @@ class GeneralisedBorn:
         return integral
 
     def _add_far(self, x: torch.Tensor, integral: torch.Tensor) -> None:
-        """The series over all pairs; of near ones as well, which :meth:`_add_near` takes back."""
+        """The series over all pairs, near ones as if they were at the distance where it begins to hold.
+
+        At those distances single precision is enough for the square as well.
+        """
         own, other = integral
-        left, right = _factors(x)
-        weights, first = self._weights, self._first
+        left, right = (factor.to(_KERNEL) for factor in _factors(x))
+        weights, first = self._series_weights.to(_KERNEL), self._first
         for a, b in self._blocks(0, first) + self._blocks(first, self._n):
-            inverse = (left[a:b] @ right[:, a:]).reciprocal_()
-            inverse[:, : b - a].fill_diagonal_(0.0)
+            inverse = (left[a:b] @ right[:, a:]).clamp_(min=self._near**2).reciprocal_()
             power = inverse * inverse
             mine = (first if a < first else self._n) - a  # columns of the rows' own molecule
             for k, w in enumerate(weights):
@@ -185,9 +192,10 @@ class GeneralisedBorn:
                 if a + mine < self._n:
                     other[a:b] += power[:, mine:] @ w[a + mine :]
                     other[a + mine :] += w[a:b] @ power[:, mine:]
+        own -= self._series_at_near  # of each atom with itself
 
     def _add_near(self, x: torch.Tensor, integral: torch.Tensor) -> None:
-        """Near pairs: the exact integral instead of its series, and GBn2's neck."""
+        """Near pairs: the exact integral instead of what the series made of them, and GBn2's neck."""
         reach = self._near if self._neck is None else max(self._near, _NECK_NM + 2 * float(self._radius.max()))
         pairs = torch.from_numpy(cKDTree(x.cpu().numpy()).query_pairs(reach, output_type="ndarray")).to(self._device)
         flat = integral.view(-1)
@@ -206,8 +214,8 @@ class GeneralisedBorn:
                 near = torch.nonzero(r < self._near)[:, 0]
                 i, j, r, row = i[near], j[near], r[near], row[near]
             for to, source in ((i, j), (j, i)):
-                s = self._scaled[source]
-                flat.index_add_(0, to + row, _pair_integral(r, self._offset_radius[to], s) - _pair_series(r, s))
+                exact = _pair_integral(r, self._offset_radius[to], self._scaled[source])
+                flat.index_add_(0, to + row, exact - self._series_at_near[source])
 
     def _born(self, integral: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Born radii (nm) in the complex and alone."""
@@ -227,10 +235,11 @@ class GeneralisedBorn:
         left, right, root, weight = self._scaled_factors(x[part], born[part], self._charge[part])
         n = len(weight)
         potential = x.new_zeros(n)
+        charge = weight.to(_KERNEL)
         for a, b in self._blocks(0, n):
             kernel = self._kernel(left[a:b] @ right[:, a:], root[a:b], root[a:])
-            potential[a:b] += kernel @ weight[a:]
-            potential[b:] += weight[a:b] @ kernel[:, b - a :]
+            potential[a:b] += kernel @ charge[a:]
+            potential[b:] += charge[a:b] @ kernel[:, b - a :]
         return -0.5 * COULOMB * weight * potential
 
     def _between(self, x: torch.Tensor, born: torch.Tensor) -> torch.Tensor:
@@ -238,23 +247,27 @@ class GeneralisedBorn:
         left, right, root, weight = self._scaled_factors(x, born, self._charge)
         first = self._first
         kernel = self._kernel(left[:first] @ right[:, first:], root[:first], root[first:])
-        return -0.5 * COULOMB * weight[:first] * (kernel @ weight[first:])
+        return -0.5 * COULOMB * weight[:first] * (kernel @ weight[first:].to(_KERNEL))
 
     def _kernel(self, exponent: torch.Tensor, root: torch.Tensor, other_root: torch.Tensor) -> torch.Tensor:
-        """(1/eps_in - exp(-kappa f)/eps_out) sqrt(B_i B_j) / f for a block, from -z/4 and the roots of the radii."""
-        inverse = exponent.exp().sub_(exponent, alpha=4.0).rsqrt_()
+        """(1/eps_in - exp(-kappa f)/eps_out) sqrt(B_i B_j) / f for a block of pairs.
+
+        ``exponent`` is -z/4 log2(e): torch's exp2 is twice as fast as its exp on a CPU. The roots are of Born radii.
+        """
+        exponent = exponent.to(_KERNEL)
+        inverse = exponent.exp2().sub_(exponent, alpha=4 * _LN2).rsqrt_()
         if self._kappa == 0.0:
             return inverse.mul_(self._inside - self._outside)
-        distance = inverse.reciprocal().mul_(root[:, None]).mul_(other_root)
-        screening = distance.mul_(-self._kappa).exp_()
+        distance = inverse.reciprocal().mul_(root[:, None].to(_KERNEL)).mul_(other_root.to(_KERNEL))
+        screening = distance.mul_(-self._kappa / _LN2).exp2_()
         return inverse.mul_(screening.mul_(-self._outside).add_(self._inside))
 
     @staticmethod
     def _scaled_factors(x: torch.Tensor, born: torch.Tensor, charge: torch.Tensor):
-        """Factors of -r^2 / 4 B_i B_j, the roots of the radii, and charges divided by them."""
+        """Factors of -r^2 / 4 B_i B_j in base 2, the roots of the radii, and charges divided by them."""
         left, right = _factors(x)
         root = born.sqrt()
-        return left / (-4 * born[:, None]), right / born, root, charge / root
+        return left / (-4 * _LN2 * born[:, None]), right / born, root, charge / root
 
     # -- housekeeping ------------------------------------------------------------------------------------------
 
@@ -314,13 +327,3 @@ def _pair_integral(r: torch.Tensor, radius: torch.Tensor, scaled: torch.Tensor) 
     value = (lower - upper).add_((upper * upper - lower * lower) * (r - scaled * scaled * inverse) * 0.25)
     value.add_((upper / lower).log_() * (0.5 * inverse)).mul_(0.5)
     return torch.where(r + scaled > radius, value, torch.zeros_like(value))
-
-
-def _pair_series(r: torch.Tensor, scaled: torch.Tensor) -> torch.Tensor:
-    """The same as :meth:`GeneralisedBorn._add_far` sums it."""
-    inverse = r.square().reciprocal_()
-    ratio = scaled * scaled * inverse
-    value = torch.zeros_like(r)
-    for coefficient in reversed(_SERIES):
-        value.mul_(ratio).add_(coefficient)
-    return value * scaled**3 * inverse * inverse

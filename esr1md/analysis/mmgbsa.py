@@ -190,16 +190,19 @@ class MMGBSA:
 
     def _terms(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
         """Van der Waals, Coulomb and polar energy (kJ/mol) by residue, and the ligand's own polar one."""
+        polar = self._gb.binding(frame)
+        n = len(self.residues)
+        by_residue = (np.bincount(self._residue_of, t, n) for t in (*self._pairs(frame), polar[: self._first]))
+        return *by_residue, float(polar[self._first :].sum())
+
+    def _pairs(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Van der Waals and Coulomb energy (kJ/mol) of each receptor atom with the ligand."""
         first = self._first
         inverse = 1.0 / cdist(frame[first:], frame[:first], "sqeuclidean")
         sixth = inverse**3
         vdw = ((self._repulsion * sixth - self._attraction) * sixth).sum(axis=0)
         potential = self._charge[first:] @ np.sqrt(inverse)
-        coulomb = COULOMB / self._solute_dielectric * self._charge[:first] * potential
-        polar = self._gb.binding(frame)
-        n = len(self.residues)
-        by_residue = (np.bincount(self._residue_of, term, n) for term in (vdw, coulomb, polar[:first]))
-        return *by_residue, float(polar[first:].sum())
+        return vdw, COULOMB / self._solute_dielectric * self._charge[:first] * potential
 
 
 _scorers: OrderedDict[str, MMGBSA] = OrderedDict()
@@ -276,25 +279,14 @@ class SurfaceEnergy:
     parts
         The sets, each as if it were alone in the solvent.
     platform
-        Where to evaluate.
+        Where to evaluate; on one thread of a CPU, for it runs beside the threads that have a frame each.
     """
 
     def __init__(self, parameters: list, parts: tuple[slice, ...], platform: PlatformChoice) -> None:
-        system = openmm.System()
-        for _ in parameters:
-            system.addParticle(1.0)
-        for group, part in enumerate(parts):
-            area = openmm.LCPOForce()
-            area.setSurfaceTension(SURFACE_TENSION * KCAL * 100)
-            members = range(len(parameters))[part]
-            for i, (radius, *coefficients) in enumerate(parameters):
-                # An atom of radius 0 is not there for this force.
-                there = radius > 0 and i in members
-                area.addParticle(radius + PROBE_RADIUS_NM if there else 0.0, *coefficients)
-            area.setForceGroup(group)
-            system.addForce(area)
+        system = surface_system(parameters, parts)
         self._groups = range(len(parts))
-        self._context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform.platform(), platform.properties)
+        properties = platform.properties | ({"Threads": "1"} if platform.name == "CPU" else {})
+        self._context = openmm.Context(system, openmm.VerletIntegrator(0.001), platform.platform(), properties)
 
     def __call__(self, positions: np.ndarray) -> list[float]:
         """Energy (kJ/mol) of each set at positions (n, 3), nm."""
@@ -302,6 +294,24 @@ class SurfaceEnergy:
         return [
             self._context.getState(energy=True, groups={group}).getPotentialEnergy()._value for group in self._groups
         ]
+
+
+def surface_system(parameters: list, parts: tuple[slice, ...]) -> openmm.System:
+    """A System with an ``LCPOForce`` for each part, in groups 0, 1, ...; arguments as for :class:`SurfaceEnergy`."""
+    system = openmm.System()
+    for _ in parameters:
+        system.addParticle(1.0)
+    for group, part in enumerate(parts):
+        area = openmm.LCPOForce()
+        area.setSurfaceTension(SURFACE_TENSION * KCAL * 100)
+        members = range(len(parameters))[part]
+        for i, (radius, *coefficients) in enumerate(parameters):
+            # an atom of radius 0 is not there for this force
+            there = radius > 0 and i in members
+            area.addParticle(radius + PROBE_RADIUS_NM if there else 0.0, *coefficients)
+        area.setForceGroup(group)
+        system.addForce(area)
+    return system
 
 
 #: LCPO parameters (angstrom) by element, bonds and heavy neighbours of atoms that LCPO has no type for.

@@ -62,9 +62,9 @@ def test_three_totals_of_the_same_coordinates_are_the_single_trajectory(parts, s
         ("total_kcal", binding.binding_kcal),
     ):
         difference = getattr(whole, split) - getattr(receptor, split) - getattr(free, split)
-        np.testing.assert_allclose(difference, single, atol=0.01, err_msg=split)
+        np.testing.assert_allclose(difference, single, atol=0.03, err_msg=split)
     result = three_trajectory_binding([whole.total_kcal], [receptor.total_kcal], [free.total_kcal])
-    assert result.binding_kcal == pytest.approx(binding.binding_kcal.mean(), abs=0.01) and np.isnan(result.error_kcal)
+    assert result.binding_kcal == pytest.approx(binding.binding_kcal.mean(), abs=0.03) and np.isnan(result.error_kcal)
 
 
 def test_the_vacuum_energy_is_the_force_fields_with_its_bonded_terms():
