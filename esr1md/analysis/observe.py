@@ -16,6 +16,7 @@ from esr1md.analysis import contacts, helix12
 from esr1md.analysis.frames import count_frames, load_frames, read_frames
 from esr1md.analysis.mmgbsa import ENTROPY_SPREAD_KCAL, Energies, interaction_entropy, scorer_of
 from esr1md.analysis.three_trajectory import SoluteFreeEnergy
+from esr1md.analysis.timeseries import settled
 from esr1md.complex import Complex
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
@@ -102,20 +103,52 @@ def frames_to_score(n_frames: int, wanted: int) -> np.ndarray:
 
 
 def summarise(table: pandas.DataFrame, extra: Summary) -> Summary:
-    """Means over frames of every numeric column, share of frames per helix-12 state, and ``extra``.
+    """Means of every numeric column over the settled frames, share of them per helix-12 state, and ``extra``.
 
-    A metric that does not apply (all NaN) is left out, so that absence is visible and never a zero.
+    The drift away from the starting model is dropped (:func:`~esr1md.analysis.timeseries.settled`): the later end of
+    helix 12's and of the binding energy's counts for all columns. A metric that does not apply (all NaN) is left out,
+    so that absence is visible and never a zero.
+
+    Returns
+    -------
+    dict
+        ``frames`` are those that were averaged, ``settled_from_ps`` where they begin (absent for a run too short to
+        tell), ``*_effective_frames`` how many of them are independent.
     """
-    summary: Summary = {"frames": len(table)}
-    for name in table.columns:
+    start, found = _settled(table)
+    kept = table.iloc[start:]
+    summary: Summary = {"frames": len(kept)}
+    for name in kept.columns:
         if name in ("time_ps", "h12_state"):
             continue
-        values = table[name].to_numpy(dtype=float)
+        values = kept[name].to_numpy(dtype=float)
         if np.isfinite(values).any():
             summary[name] = float(np.nanmean(values))
     for state in ("agonist", "antagonist", "displaced"):
-        summary[f"h12_fraction_{state}"] = float((table["h12_state"] == state).mean())
-    return summary | {name: value for name, value in extra.items() if np.isfinite(value)}
+        summary[f"h12_fraction_{state}"] = float((kept["h12_state"] == state).mean())
+    return summary | found | {name: value for name, value in extra.items() if np.isfinite(value)}
+
+
+def _settled(table: pandas.DataFrame) -> tuple[int, Summary]:
+    """Index of the first frame after the drift, and what the frames from there on are worth."""
+    starts, found = [0], {}
+    tested = False
+    for column, name in (("helix12_angstrom", "helix12"), ("binding_kcal", "binding")):
+        if column not in table:
+            continue
+        values = table[column].to_numpy(dtype=float)
+        rows = np.flatnonzero(np.isfinite(values))
+        if not len(rows):
+            continue
+        drift = settled(values[rows])
+        tested |= drift.tested
+        starts.append(int(rows[drift.start]) if drift.start else 0)
+        found[f"{name}_effective_frames"] = drift.effective
+    start = max(starts)
+    if tested:
+        time = table["time_ps"].to_numpy(dtype=float)
+        found["settled_from_ps"] = float(time[start] - time[0])
+    return start, found
 
 
 class _Scorer:

@@ -96,7 +96,7 @@ def settled(values: np.ndarray) -> Settled:
     best: Settled | None = None
     for start in np.unique(np.linspace(0, LAST_START * x.size, STARTS).astype(int)):
         g = statistical_inefficiency(x[start:])
-        effective = (x.size - start) / g
+        effective = float((x.size - start) / g)
         if best is None or effective > best.effective:
             best = Settled(int(start), g, effective, tested=True)
     return best

@@ -21,7 +21,7 @@ def limits_of(
 ) -> tuple[str, ...]:
     """The honest limits of this run, most important first; each is one sentence or two."""
     n_replicas = sum(len(r) for r in cells.replicas.values())
-    said = [_time(n_replicas, production_ps), *_replicas(cells)]
+    said = [_time(n_replicas, production_ps), *_drift(cells, production_ps), *_replicas(cells)]
     undecided = sum(c.binding_verdict == Verdict.CANNOT_TELL for c in comparisons if c.ligand != "apo")
     bound = sum(c.ligand != "apo" for c in comparisons)
     if undecided and not too_short:
@@ -71,6 +71,23 @@ def _time(n_replicas: int, production_ps: float | None) -> str:
         "contacts and the local stability of helix 12 can be compared. Helix-12 numbers are not populations "
         "(agonist and antagonist do not interconvert even in 240 ns)."
     )
+
+
+def _drift(cells: Matrix, production_ps: float | None) -> list[str]:
+    """Replicas that drifted away from their start for more than half of their production."""
+    drifts = [
+        replica.summary["settled_from_ps"]
+        for replicas in cells.replicas.values()
+        for replica in replicas.values()
+        if "settled_from_ps" in replica.summary
+    ]
+    late = sum(drift > production_ps / 2 for drift in drifts) if production_ps else 0
+    if not late:
+        return []
+    return [
+        f"{late} of {len(drifts)} replicas drifted for more than half of their production before they settled: "
+        "what is left of them is short, and a longer protocol would be better than more replicas."
+    ]
 
 
 def _duration(ps: float) -> str:

@@ -118,3 +118,24 @@ def test_scored_frames_are_spread_and_end_with_the_last():
     assert frames_to_score(20, 5).tolist() == [0, 5, 10, 14, 19]
     assert frames_to_score(3, 50).tolist() == [0, 1, 2]
     assert frames_to_score(1, 1).tolist() == [0]
+
+
+def test_the_drift_is_not_part_of_the_means():
+    rng = np.random.default_rng(4)
+    n = 200
+    drift = 6.0 * np.exp(-np.arange(n) / 10.0)
+    table = pandas.DataFrame(
+        {
+            "time_ps": 20.0 + 10.0 * np.arange(n),
+            "helix12_angstrom": 11.0 + drift + rng.normal(0, 0.2, n),
+            "binding_kcal": np.where(np.arange(n) % 4 == 3, -50.0 + rng.normal(0, 2.0, n), np.nan),
+            "h12_state": ["displaced"] * 15 + ["antagonist"] * (n - 15),
+        }
+    )
+    summary = summarise(table, {})
+    assert summary["helix12_angstrom"] == pytest.approx(11.0, abs=0.1)
+    assert summary["h12_fraction_antagonist"] == 1.0
+    assert 150 <= summary["settled_from_ps"] <= 900 and summary["frames"] == n - summary["settled_from_ps"] / 10
+    assert 20 < summary["binding_effective_frames"] <= 50
+    short = summarise(table.iloc[:20].reset_index(drop=True), {})
+    assert short["frames"] == 20 and "settled_from_ps" not in short
