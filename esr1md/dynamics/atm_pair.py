@@ -17,7 +17,9 @@ from rdkit import Chem
 from rdkit.Chem import rdMolAlign
 
 from esr1md.complex import LIGAND_RESIDUE, Complex
+from esr1md.dynamics.atm import Transfer, TransferSystem, transfer_system
 from esr1md.dynamics.protocol import Protocol
+from esr1md.dynamics.region import simulated
 from esr1md.errors import InputError, StageError
 from esr1md.ligand.labels import TERNARY, labels
 from esr1md.ligand.molecules import write_sdf
@@ -300,3 +302,50 @@ def _append(target: openmm.Force | None, source: openmm.Force, added: dict[int, 
         values = get(i)
         if all(atom in added for atom in values[:n_atoms]):
             add(*(added[atom] for atom in values[:n_atoms]), *values[n_atoms:])
+
+
+def transfer_of(
+    complexes: tuple[Complex, Complex],
+    poses: tuple[Path, Path],
+    protocol: Protocol,
+    settings: Transfer,
+    *,
+    names: tuple[str, str] = ("first", "second"),
+) -> TransferSystem:
+    """An edge from its two complexes: what :func:`esr1md.dynamics.atm_run.sample` runs.
+
+    Parameters
+    ----------
+    complexes
+        Either ligand in one receptor, from :func:`esr1md.complex.build_complex`.
+    poses
+        SDF of either ligand's pose, as given there.
+    protocol
+        Says which region is simulated; its solvent must pass :func:`check_protocol`.
+    names
+        Of the ligands, for messages.
+
+    Raises
+    ------
+    InputError
+        No common core, poses that lie apart, or another solvent.
+    StageError
+        The receptors differ, or a force cannot be carried over.
+    """
+    check_protocol(protocol)
+    both = two_ligands(*complexes)
+    mols = [next(iter(Chem.SDMolSupplier(str(pose), removeHs=False))) for pose in poses]
+    core = common_frame(*mols, names=names)
+    sub = simulated(both, protocol.region)
+    place = {int(atom): i for i, atom in enumerate(sub.atoms)}
+    ligands = [place[int(atom)] for atom in both.ligand_atoms]
+    n = len(complexes[0].ligand_atoms)
+    first, second = ligands[:n], ligands[n:]
+    return transfer_system(
+        sub,
+        both.positions[sub.atoms],
+        first=first,
+        second=second,
+        anchors=[(first[i], second[j]) for i, j in core.anchors],
+        settings=settings,
+    )

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import openmm
@@ -12,7 +11,7 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 import transfer_toy as toy
-from esr1md.complex import build_complex
+from esr1md.complex import GROUP_RESTRAINT, build_complex
 from esr1md.dynamics import checkpoint as checkpoints
 from esr1md.dynamics.atm import (
     Transfer,
@@ -23,7 +22,7 @@ from esr1md.dynamics.atm import (
     state_energies,
     transfer_system,
 )
-from esr1md.dynamics.atm_pair import check_ligands, check_protocol, common_frame, pose_on_core, two_ligands
+from esr1md.dynamics.atm_pair import check_ligands, check_protocol, common_frame, pose_on_core, transfer_of, two_ligands
 from esr1md.dynamics.atm_run import GROWING, RECORD, SAMPLES, read_samples, sample
 from esr1md.dynamics.protocol import load_protocol
 from esr1md.dynamics.region import extract
@@ -314,8 +313,11 @@ def test_two_ligands_in_a_receptor_have_the_energies_of_each_alone(tmp_path):
         atoms = np.concatenate([host, extra])
         return extract(complex_, atoms, np.ones(len(atoms), bool)), complex_.positions[atoms]
 
+    def context_on_cpu(system):
+        return openmm.Context(system, openmm.VerletIntegrator(0.001), CPU.platform(), CPU.properties)
+
     def energy(system, positions):
-        here = openmm.Context(system, openmm.VerletIntegrator(0.001), CPU.platform(), CPU.properties)
+        here = context_on_cpu(system)
         here.setPositions(positions)
         return here.getState(energy=True).getPotentialEnergy()._value, here
 
@@ -337,6 +339,17 @@ def test_two_ligands_in_a_receptor_have_the_energies_of_each_alone(tmp_path):
     bonded_and_restraints = total - u0  # in the first state
     assert u0 + bonded_and_restraints == pytest.approx(inside[0] + alone[1], abs=0.5)
     assert u1 + bonded_and_restraints == pytest.approx(inside[1] + alone[0], abs=0.5)
+
+    # and the whole way from the complexes, in the region that the protocol simulates
+    edge = transfer_of(tuple(complexes), tuple(poses), protocol, Transfer())
+    assert 600 < edge.system.getNumParticles() < n
+    assert (len(edge.first), len(edge.second)) == (first, second)
+    here = context_on_cpu(edge.system)
+    here.setPositions(edge.positions)
+    assert here.getState(energy=True, groups={GROUP_RESTRAINT}).getPotentialEnergy()._value < 5
+    away = np.delete(edge.positions, edge.second, axis=0)
+    gap = np.linalg.norm(edge.positions[edge.second][:, None] - away[None], axis=2).min()
+    assert gap > 2.4
 
 
 def _plain(cut):
@@ -423,7 +436,6 @@ def test_another_edge_is_never_gone_on_with(tmp_path):
 
 
 def test_a_run_that_blows_up_says_in_which_state(tmp_path):
-    hot = replace(toy.transfer("A", "B", SHORT))
     with pytest.raises(StageError, match=r"unstable in state \d of 8 .*shorter time step"):
-        run(tmp_path, transfer=hot, time_step_fs=50_000.0)
+        run(tmp_path, time_step_fs=50_000.0)
     assert not list(tmp_path.glob("checkpoint*"))
