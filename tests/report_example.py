@@ -11,6 +11,7 @@ import pyarrow.parquet as parquet
 from rdkit import Chem
 
 from esr1md.catalogue import data_path
+from esr1md.config import Thresholds, Weights
 from esr1md.scoring.scores import (
     CellScore,
     Comparison,
@@ -106,7 +107,10 @@ def model_digest() -> str:
     return file_digest(data_path("structures") / "models" / "antagonist.pdb")
 
 
-def write_replica(root: Path, digest: str, seed: int, pdb: str, *, frames: int = 21, drift: float = 0.0) -> None:
+def write_replica(
+    root: Path, digest: str, seed: int, pdb: str, *, frames: int = 21, drift: float = 0.0, contacts: str = "terms"
+) -> None:
+    """``contacts``: ``terms``, ``totals`` (as earlier versions wrote them) or empty for none."""
     folder = root / "replicas" / digest
     folder.mkdir(parents=True)
     rng = np.random.default_rng(int(digest[:8], 16))
@@ -129,6 +133,19 @@ def write_replica(root: Path, digest: str, seed: int, pdb: str, *, frames: int =
     spec = {"seed": seed, "state": "antagonist", "protocol": PROTOCOL, "receptor_source": model_digest()}
     (folder / "spec.json").write_text(json.dumps(spec))
     (folder / "summary.json").write_text("{}")
+    if contacts:
+        energies = {"ASP351": -6.0, "GLU353": -8.0, "PHE404": -1.5, "LEU525": -2.0 + 0.2 * seed, "LYS999": -9.0}
+        terms = {name: {"vdw": -1.0, "coulomb": energy + 0.5, "polar": 0.5} for name, energy in energies.items()}
+        table = {"residue_energy_kcal": energies} | ({"residue_terms_kcal": terms} if contacts == "terms" else {})
+        (folder / "contacts.json").write_text(json.dumps(table))
+
+
+def write_plan(root: Path, screen: str = "quickstart", **config) -> None:
+    """``plan.json`` with what the report reads of it; ``config`` replaces parts of the configuration."""
+    folder = root / "screens" / screen
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = {"thresholds": Thresholds().model_dump(), "weights": Weights().model_dump()} | config
+    (folder / "plan.json").write_text(json.dumps({"screen": screen, "config": settings}))
 
 
 def make_screen(
@@ -142,8 +159,15 @@ def make_screen(
     contradiction: bool = False,
     predicted: bool = True,
     frames: int = 21,
+    old: bool = False,
+    hormone: bool = False,
+    apo: bool = False,
 ) -> Ranking:
-    """Write a store under ``root`` and return a ranking of ``n_ligands`` in WT and ``mutants``."""
+    """Write a store under ``root`` and return a ranking of ``n_ligands`` in WT and ``mutants``.
+
+    ``old``: as an earlier version wrote it, without chances, front, weighted ranks, joint verdicts, helix-12 scores and
+    terms of residues. Without ``hormone`` or ``apo`` the helix-12 scores over them are missing.
+    """
     rng = np.random.default_rng(7)
     base = list(LIGANDS.items())
     chosen = [
@@ -157,12 +181,18 @@ def make_screen(
         for variant in ("WT", *mutants):
             digests = tuple(digest_of([name, variant, seed]) for seed in range(1, replicas + 1))
             for seed, digest in enumerate(digests, start=1):
-                write_replica(root, digest, seed, pdb, frames=frames, drift=-0.2 * (variant != "WT"))
+                drift = -0.2 * (variant != "WT")
+                contacts = "totals" if old else "terms"
+                write_replica(root, digest, seed, pdb, frames=frames, drift=drift, contacts=contacts)
+            away = 0.3 if state == "agonist" else 10.8 - 0.4 * i % 3
             cells.append(
                 CellScore(
                     variant=variant, ligand=name, state=state, n_replicas=replicas, n_failed=0,
                     binding=score(-48 + level, 1.8, replicas), binding_relative=score(level, 2.1, replicas),
                     helix12=score(11.6, 0.5, replicas, "angstrom"),
+                    helix12_over_hormone=None if old or not hormone else score(away, 0.5, replicas, "angstrom"),
+                    helix12_over_apo=None if old or not apo else score(away - 0.2, 0.5, replicas, "angstrom"),
+                    metrics={} if old else {"clamp_362_542_angstrom": score(9.4, 0.6, replicas, "angstrom")},
                     pose_confidence="medium" if i == 2 else "high",
                     pose_reason="long side chain built from a conformer search" if i == 2 else "",
                     replicas=digests,
@@ -180,6 +210,8 @@ def make_screen(
                     helix12_shift=score(h12_shift, 0.4, replicas, "angstrom"),
                     helix12_verdict=h12,
                     reason=f"The interval spans {shift - 0.9:.1f} to {shift + 0.9:.1f} kcal/mol.",
+                    binding_stands=None if old or verdict is Verdict.CANNOT_TELL else (i + j) % 3 > 0,
+                    helix12_stands=None if old or h12 is Verdict.CANNOT_TELL else True,
                 )
             )  # fmt: skip
         ranked.append(
@@ -208,6 +240,11 @@ def make_screen(
     for k, line in enumerate(ranked):  # ranks start anew in each state
         ranks[line.state] = rank = ranks[line.state] + 1
         interval = {"rank_low": max(1, rank - 1), "rank_high": rank + 1}
+        if not old and n_ligands > 1:
+            interval |= {
+                "p_best": 0.5**rank, "on_front": rank % 2 == 1, "p_front": 0.9 if rank % 2 else 0.2,
+                "weighted": 1.0 - 0.5 * rank, "weighted_rank": rank, "weighted_low": 1, "weighted_high": rank + 1,
+            }  # fmt: skip
         ranked[k] = line.model_copy(update={"rank": rank, **interval})
     return Ranking(
         screen="quickstart", protocol="quick", reference_ligand="estradiol", created="2026-01-31T10:20:00Z",

@@ -14,12 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from esr1md.config import Weights
 from esr1md.errors import InputError
+from esr1md.report.caveats import DISBELIEVE, LOOK_AT, SHORT_RUNS, missing_helix12_scores, weights_in_words
 from esr1md.report.data import mutated_positions, read_store, trim_complex
 from esr1md.report.depiction import Axis, number, structure_pictures
 from esr1md.report.page import ASSETS, asset_digests, write_report
 from esr1md.report.words import headline, methods, names
 from esr1md.scoring.cells import ReplicaObservation
+from esr1md.scoring.evidence import evidence
 from esr1md.scoring.ranking import rank_screen
 from esr1md.scoring.scores import Ranking, Verdict
 from esr1md.specs import Ligand, digest_of
@@ -30,6 +33,7 @@ from report_example import (
     empty_ranking,
     failures,
     make_screen,
+    write_plan,
     write_replica,
 )
 
@@ -74,8 +78,8 @@ def report_of(ranking: Ranking, root: Path) -> tuple[str, Page]:
 @pytest.fixture(scope="module")
 def quickstart(tmp_path_factory):
     root = tmp_path_factory.mktemp("store")
-    ranking = make_screen(root, pdb=bundled_complex())
-    (root / "screens" / "quickstart").mkdir(parents=True)
+    ranking = make_screen(root, pdb=bundled_complex(), hormone=True, apo=True)
+    write_plan(root)
     (root / "screens" / "quickstart" / "ranking.csv").write_text("rank,ligand\n")
     page, parsed = report_of(ranking, root)
     return root, ranking, page, parsed
@@ -167,7 +171,7 @@ def test_headline_and_verdicts_reach_the_reader(quickstart):
         assert limit in parsed.text
     for line in ranking.ranking:
         assert line.ligand in parsed.text
-    assert "A control contradicts" not in parsed.text
+    assert DISBELIEVE not in parsed.text and "Controls first: 1 agrees, 1 not run." in parsed.text
 
 
 def test_each_state_is_ranked_by_itself(quickstart):
@@ -178,10 +182,12 @@ def test_each_state_is_ranked_by_itself(quickstart):
 
 
 def test_a_contradicted_control_comes_before_everything(tmp_path):
-    _, parsed = report_of(make_screen(tmp_path, contradiction=True), tmp_path)
-    banner = parsed.text.index("A control contradicts what is known")
-    limits, ranking = parsed.text.index("How far to trust this"), parsed.text.index("Ranking Binding is")
-    assert banner < limits < ranking
+    page, parsed = report_of(make_screen(tmp_path, contradiction=True), tmp_path)
+    banner = page.index(DISBELIEVE)
+    assert banner < page.index("<header>") < page.index("How far to trust this") < page.index(">Ranking</h2>")
+    head = page[: page.index("<header>")]
+    assert "estradiol keeps the agonist state" in head and all(step in head for step in LOOK_AT)
+    assert "Controls first: 1 contradicts, 1 not run." in parsed.text
 
 
 def test_undecided_screen_says_that_it_cannot_tell(tmp_path):
@@ -312,14 +318,137 @@ def test_a_ranking_made_by_the_scoring_is_drawn_whole(tmp_path):
     assert "WT/apo/agonist" in parsed.text  # its folders are not in this store, and the report says so
 
 
+# --- the new scores -------------------------------------------------------------------------------------
+
+
+def test_chances_front_and_weights_stand_beside_the_rank(quickstart):
+    _, ranking, page, parsed = quickstart
+    antagonists = [line for line in ranking.ranking if line.state == "antagonist"]
+    assert antagonists[0].p_best == 0.5 and "best: 50 %" in parsed.text
+    assert page.count("\u25c6 front, 90 %") == sum(bool(line.on_front) for line in ranking.ranking)
+    assert "front with 20 %" in parsed.text
+    assert "the rank by binding, helix 12 and the worst mutant alike" in parsed.text
+    assert parsed.text.count("Rank by all wishes") == 0 and page.count('data-label="Rank by all wishes"') == len(
+        ranking.ranking
+    )
+
+
+def test_weights_are_said_in_words():
+    assert weights_in_words(Weights(binding=2, helix12=1, resistance=0.5)) == (
+        "binding 2, helix 12 1 and the worst mutant 0.5"
+    )
+    assert weights_in_words(Weights(helix12=0)) == "binding and the worst mutant alike; helix 12 not at all"
+    assert weights_in_words(Weights(binding=0, helix12=3, resistance=0)) == "helix 12 alone"
+
+
+def test_verdicts_that_do_not_stand_together_are_marked(quickstart, tmp_path):
+    _, ranking, page, parsed = quickstart
+    alone = sum(c.binding_stands is False for c in ranking.comparisons)
+    told = sum(s is not None for c in ranking.comparisons for s in (c.binding_stands, c.helix12_stands))
+    assert alone and f"\u2020 {alone} of the {told} verdicts hold" in parsed.text
+    name = next(c.ligand for c in ranking.comparisons if c.binding_stands is False)
+    assert any(f"{name}" in who and "\u2020" in who for m in headline(ranking).mutants for _, who in m.binding)
+    firm = [c.model_copy(update={"binding_stands": True}) for c in ranking.comparisons if c.binding_stands is not None]
+    _, parsed = report_of(ranking.model_copy(update={"comparisons": tuple(firm)}), tmp_path)
+    assert "are to be true together" not in parsed.text.split("Methods")[-2]
+
+
+def test_helix12_score_has_definition_unit_and_caveat(quickstart):
+    _, _, page, parsed = quickstart
+    section = page[page.index('<section id="helix12">') : page.index('<section id="energy">')]
+    assert "minus the same of estradiol" in section and "0 is as active as the hormone leaves it" in section
+    assert SHORT_RUNS in section and "AF-2 clamp" in section and ">9.4<" in section
+    assert "No helix-12 score" not in section
+
+
+@pytest.mark.parametrize(
+    ("absent", "said", "do"),
+    [
+        ("hormone", "No helix-12 score over estradiol's complex in", "add 'estradiol' to the ligands"),
+        ("apo", "No helix-12 score over the empty receptor in WT and Y537S", "set 'apo: true' in the screen"),
+    ],
+)
+def test_what_the_helix12_score_lacks_is_said_with_how_to_add_it(tmp_path, absent, said, do):
+    ranking = make_screen(tmp_path, **{"hormone": True, "apo": True, absent: False})
+    if absent == "hormone":
+        kept = tuple(c for c in ranking.cells if c.ligand != "estradiol")
+        ranking = ranking.model_copy(update={"cells": kept})
+    page, parsed = report_of(ranking, tmp_path)
+    text = parsed.text.replace("\u2019", "'")
+    assert said in text and do in text
+    other = "over_apo-map" if absent == "hormone" else "over_hormone-map"
+    assert f'data-figure="{other}"' in page  # what is there is shown
+
+
+def test_a_failed_or_older_hormone_cell_is_not_called_absent(tmp_path):
+    ranking = make_screen(tmp_path, apo=True)
+    assert "was simulated there" in missing_helix12_scores(ranking)[0]
+    failed = tuple(
+        c.model_copy(update={"n_replicas": 0, "n_failed": 2, "helix12": None}) if c.ligand == "estradiol" else c
+        for c in ranking.cells
+    )
+    assert (
+        "estradiol in the agonist state failed there"
+        in missing_helix12_scores(ranking.model_copy(update={"cells": failed}))[0]
+    )
+
+
+def test_coverage_adds_up_and_says_research_use_only(quickstart):
+    _, ranking, page, _ = quickstart
+    section = page[page.index('<section id="coverage">') : page.index('<section id="helix12">')]
+    assert "Research use only" in section and evidence().populations.named().source in section
+    bars = re.findall(r"<div class='stack'>(.*?)</div>", section)
+    assert len(bars) == len(ranking.ranking)
+    for bar in bars:
+        assert sum(float(w) for w in re.findall(r"width:([\d.]+)%", bar)) == pytest.approx(100, abs=0.05)
+    for low, width in re.findall(r"class='reach'><span style='left:([\d.]+)%;width:([\d.]+)%", section):
+        assert 0 <= float(low) and float(low) + float(width) <= 100.01
+
+
+def test_clinical_results_are_collapsed_and_said_to_be_in_no_score(quickstart):
+    _, _, page, parsed = quickstart
+    section = page[page.index('<section id="clinical">') : page.index('<section id="failures">')]
+    assert "it never enters a score" in section and "<details open" not in section
+    results = evidence().clinical_of("elacestrant")
+    assert f"elacestrant: {len(results)} published results" in parsed.text
+    for result in results:
+        assert any(result.trial in word for word in parsed.words)
+    place = re.search(r'id="clinical-(\d+)"><summary>elacestrant', section).group(1)
+    assert f'href="#clinical-{place}"' in page[: page.index('<section id="clinical">')]
+
+
+def test_residues_are_the_same_in_every_report_and_name_an_earlier_version(tmp_path):
+    page, parsed = report_of(make_screen(tmp_path / "new", n_ligands=2), tmp_path / "new")
+    figure = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.S).group(1))["residue-map"]
+    assert figure["layout"]["xaxis"]["ticktext"] == ["D351", "E353", "F404", "L525"]  # L999 lines no pocket
+    assert "leave out how the solvent screens charges" not in parsed.text
+    hover = figure["data"][0]["text"][0][3]
+    assert "\u22121.7 kcal/mol" in hover and "van der Waals \u22121.0" in hover and "Y537S - WT: 0.0" in hover
+    _, parsed = report_of(make_screen(tmp_path / "old", n_ligands=2, old=True), tmp_path / "old")
+    assert "leave out how the solvent screens charges" in parsed.text
+
+
+def test_a_store_of_an_earlier_version_is_shown_without_what_it_lacks(tmp_path):
+    ranking = make_screen(tmp_path, old=True)
+    page, parsed = report_of(ranking, tmp_path)
+    for absent in ("chance of being the best", "All wishes", "\u25c6", "Pareto", "AF-2 clamp"):
+        assert absent not in re.sub(r"<script.*?</script>|<style.*?</style>", "", page, flags=re.S), absent
+    assert "these scores are of an earlier version" in parsed.text
+    assert "The store has no plan.json of this screen" in parsed.text
+    for line in ranking.ranking:
+        assert line.ligand in parsed.text
+
+
 # --- sizes ----------------------------------------------------------------------------------------------
 
 
 def test_one_ligand(tmp_path):
-    page, parsed = report_of(make_screen(tmp_path, n_ligands=1, replicas=1, predicted=False), tmp_path)
+    page, parsed = report_of(make_screen(tmp_path, n_ligands=1, replicas=1, predicted=False, apo=True), tmp_path)
     assert "estradiol" in parsed.text and "No prediction was made" in parsed.text
     figures = json.loads(re.search(r'id="figures">(.*?)</script>', page, re.S).group(1))
-    assert set(figures) == {"binding-map", "helix12-map", "helix12-0", "energy-0"}
+    maps = {"binding-map", "helix12-map", "over_apo-map", "residue-map"}  # estradiol over itself is no news
+    assert set(figures) == maps | {"helix12-0", "energy-0"}  # one ligand has no front
+    assert "chance of being the best" not in parsed.text and "All wishes" not in parsed.text
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,8 @@ VERDICT_STYLE = {
 }
 STATUS_STYLE = {"ok": "green", "warn": "yellow", "problem": "bold red", "absent": "dim"}
 OUTCOME_STYLE = {"agrees": "green", "contradicts": "bold red", "cannot tell": "dim", "not run": "dim"}
+#: Beside a ligand on the Pareto front.
+FRONT = "\u25c6"
 #: More comparisons than this are left to the report and to ``--json``.
 MOST_COMPARISONS = 24
 MOST_FAILURES = 8
@@ -45,20 +48,28 @@ def stderr_console() -> Console:
 
 
 def ranking_view(ranking: Ranking, *, details: bool = False) -> RenderableType:
-    """The answer of a screen: headline, ranking, mutants against wild type, controls, failures, limits."""
+    """The answer of a screen: controls first, headline, ranking, mutants, helix 12, controls, failures, limits."""
+    from esr1md.report.caveats import controls_in_words
     from esr1md.report.words import headline
 
     answer = headline(ranking)
     head = Text.assemble((answer.title, "bold"), "\n", (answer.detail, "")) if answer.detail else Text(answer.title)
-    parts: list[RenderableType] = [head, Text()]
+    parts: list[RenderableType] = [*_disbelief(ranking)]
+    if ranking.controls:
+        parts.append(Text(f"Controls first: {controls_in_words(ranking)} (below)", style="dim"))
+    parts += [head, Text()]
     for state in dict.fromkeys(line.state for line in ranking.ranking):
         parts += [_ranked_table(ranking, state), *_notes(ranking, state), Text()]
     if ranking.ranking:
         parts += [*_key(ranking), Text()]
     if ranking.comparisons and (details or len(ranking.comparisons) <= MOST_COMPARISONS):
-        parts += [_comparison_table(ranking), Text()]
+        parts += [*_comparisons(ranking), Text()]
     elif ranking.comparisons:
-        parts += [Text(f"{len(ranking.comparisons)} mutant - WT comparisons: add --details, or see the report.")]
+        parts += [
+            Text(f"{len(ranking.comparisons)} mutant - WT comparisons: add --details, or see the report."),
+            Text(),
+        ]
+    parts += _helix12(ranking, details)
     parts += [*_controls(ranking), *_failures(ranking), *_limits(ranking)]
     return Group(*parts)
 
@@ -196,23 +207,67 @@ def _number(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:+.{digits}f}"
 
 
+def _disbelief(ranking: Ranking) -> Iterable[RenderableType]:
+    """What stands on top, before any number, if a control contradicts what is known."""
+    from esr1md.report.caveats import DISBELIEVE, LOOK_AT
+
+    against = [control for control in ranking.controls if control.outcome == "contradicts"]
+    if not against:
+        return
+    said = Text()
+    for control in against:
+        said.append(f"{control.name}: ", style="bold").append(f"{control.statement}\n")
+        said.append(f"found: {control.detail}\n")
+    said.append("Look at, in this order:", style="bold")
+    for place, what in enumerate(LOOK_AT, start=1):
+        said.append(f"\n{place}. {what}")
+    yield Panel(said, title=DISBELIEVE, title_align="left", border_style="bold red", box=box.HEAVY)
+    yield Text()
+
+
 def _ranked_table(ranking: Ranking, state: str) -> Table:
+    """The ranking of one state; columns that would be empty are left out."""
+    from esr1md.report.caveats import cautious, ligand_stands
+
     lines = [line for line in ranking.ranking if line.state == state]
     table = _table(f"Ligands started in the {state} state")
-    for heading, justify in (
-        ("rank", "right"), ("ligand", "left"), ("binding\nkcal/mol", "right"), ("helix 12\nA", "right"),
-        ("worst mutant\nkcal/mol", "right"), ("binding", "left"), ("helix 12", "left"),
-    ):  # fmt: skip
+    chances = any(line.p_best is not None for line in lines)
+    weighted = any(line.weighted_rank is not None for line in lines)
+    shifted = any(line.worst_shift is not None for line in lines)
+    headings = [("rank\nbest" if chances else "rank", "right"), ("ligand", "left"), ("binding\nkcal/mol", "right"),
+                ("helix 12\nA", "right")]  # fmt: skip
+    headings += [("worst mutant\nkcal/mol", "right")] * shifted + [("all\nwishes", "right")] * weighted
+    for heading, justify in (*headings, ("binding\nhelix 12", "left")):
         table.add_column(heading, justify=justify, vertical="top")
     for line in lines:
-        rank = f"{line.rank}" if line.rank_low == line.rank_high else f"{line.rank_low}-{line.rank_high}"
-        worst = signed(line.worst_shift)
-        if line.worst_variant and line.worst_shift is not None:
-            worst = Text(f"{line.worst_variant} ", justify="right") + worst
-        table.add_row(rank, Text.assemble(line.ligand, "\n", (line.drug_class, "dim")), signed(line.binding),
-                      signed(line.helix12), worst,
-                      _verdict(line.binding_verdict), _verdict(line.helix12_verdict))  # fmt: skip
+        rank = Text(_interval_of_ranks(line.rank_low, line.rank_high))
+        if line.p_best is not None:
+            rank.append(f"\n{cautious(line.p_best)}", style="dim")
+        name = Text.assemble(line.ligand, "\n", (line.drug_class, "dim"))
+        if line.on_front:
+            name.append(f" {FRONT}", style="bold cyan")
+            if line.p_front is not None:
+                name.append(f" {cautious(line.p_front)}", style="dim")
+        row = [rank, name, signed(line.binding), signed(line.helix12)]
+        if shifted:
+            worst = signed(line.worst_shift)
+            if line.worst_variant and line.worst_shift is not None:
+                worst = Text(f"{line.worst_variant} ", justify="right") + worst
+            row.append(worst)
+        if weighted:
+            own = Text("-" if line.weighted_rank is None else f"{line.weighted_rank}")
+            if line.weighted_low is not None and line.weighted_high is not None:
+                own.append(f"\n{_interval_of_ranks(line.weighted_low, line.weighted_high)}", style="dim")
+            row.append(own)
+        alone = {kind: ligand_stands(ranking, line.ligand, state, kind) is False for kind in ("binding", "helix12")}
+        verdicts = _verdict(line.binding_verdict, alone["binding"]), _verdict(line.helix12_verdict, alone["helix12"])
+        row.append(Text("\n").join(verdicts))
+        table.add_row(*row)
     return table
+
+
+def _interval_of_ranks(low: int, high: int) -> str:
+    return f"{low}" if low == high else f"{low}-{high}"
 
 
 def _notes(ranking: Ranking, state: str) -> Iterable[RenderableType]:
@@ -234,16 +289,68 @@ def _label_lines(said: Iterable[tuple[str, Iterable[str]]]) -> Iterable[Text]:
 def _key(ranking: Ranking) -> Iterable[RenderableType]:
     """How to read the numbers, once."""
     relative = f" relative to {ranking.reference_ligand}" if ranking.reference_ligand else ""
+    lines = ranking.ranking
+    scatter = "from the scatter between replicas only"
+    new = (
+        ("best", f"chance of rank 1, {scatter}", any(line.p_best is not None for line in lines)),
+        (FRONT, "no other ligand is as good in binding, helix 12 and worst mutant and better in one; chance of that",
+         any(line.on_front for line in lines)),
+        ("all wishes", "rank by these three with the weights of the configuration, and its 95 % interval",
+         any(line.weighted_rank is not None for line in lines)),
+    )  # fmt: skip
     for term, meaning in (
+        *((term, meaning) for term, meaning, there in new if there),
         ("binding", f"MM/GBSA energy{relative}, mean over the variants; lower binds better; no entropy"),
         ("helix 12", "how much farther it is from the active position than from the antagonist one; higher is safer"),
         ("worst mutant", "the mutant that loses most binding against WT, and how much"),
-        (
-            "verdicts",
-            "what the 95 % intervals of the mutants' shifts exclude; 'cannot tell' when they leave both answers",
-        ),
+        ("verdicts", "over all mutants: what the 95 % intervals exclude; 'cannot tell' when they leave both answers"),
     ):
         yield _indented(Text.assemble((f"{term}: ", "bold dim"), (meaning, "dim")))
+
+
+def _comparisons(ranking: Ranking) -> Iterable[RenderableType]:
+    from esr1md.report.caveats import does_not_stand
+
+    yield _comparison_table(ranking)
+    if said := does_not_stand(ranking):
+        yield _indented(Text(said, style="dim"))
+
+
+def _helix12(ranking: Ranking, details: bool) -> Iterable[RenderableType]:
+    """Helix 12 over the hormone's complex and over apo; what is missing for it, and how to add it."""
+    from esr1md.report.caveats import SHORT_RUNS, missing_helix12_scores
+
+    scored = [c for c in ranking.cells if c.helix12_over_hormone or c.helix12_over_apo]
+    if scored and (details or len(scored) <= MOST_COMPARISONS):
+        table = _table("Helix 12: how much farther from its active place (RMSD, A; 0: as active)")
+        over = [("over estradiol", "helix12_over_hormone"), ("over apo", "helix12_over_apo")]
+        over = [(heading, key) for heading, key in over if any(getattr(c, key) for c in scored)]
+        for heading in ("ligand", "starts", "variant"):
+            table.add_column(heading)
+        for heading, _ in over:
+            table.add_column(heading, justify="right")
+        for cell in sorted(scored, key=lambda c: (c.ligand, c.state)):
+            scores = (_one_line(getattr(cell, key)) for _, key in over)
+            table.add_row(cell.ligand, cell.state, cell.variant, *scores)
+        yield table
+        yield _indented(Text(SHORT_RUNS, style="dim"))
+    elif scored:
+        yield Text(f"{len(scored)} cells with helix 12 over estradiol or apo: add --details, or see the report.")
+    lacking = missing_helix12_scores(ranking)
+    yield from (_indented(Text(said, style="yellow")) for said in lacking)
+    if scored or lacking:
+        yield Text()
+
+
+def _one_line(score: Score | None) -> Text:
+    """``+11.2 (+11.0 to +11.5)``; what a cell is over itself is no news."""
+    if score is None:
+        return Text("-", style="dim")
+    if score.value == score.low == score.high == 0:
+        return Text("itself", style="dim")
+    known = score.low is not None and score.high is not None
+    interval = f"{_number(score.low, 1)} to {_number(score.high, 1)}" if known else "no interval"
+    return Text.assemble(_number(score.value, 1), (f" ({interval})", "dim"))
 
 
 def _comparison_table(ranking: Ranking) -> Table:
@@ -255,8 +362,9 @@ def _comparison_table(ranking: Ranking) -> Table:
         table.add_column(heading, justify=justify)
     for row in ranking.comparisons:
         table.add_row(Text.assemble(row.ligand, "\n", (row.state, "dim")), row.variant,
-                      signed(row.binding_shift), _verdict(row.binding_verdict),
-                      signed(row.helix12_shift), _verdict(row.helix12_verdict))  # fmt: skip
+                      signed(row.binding_shift), _verdict(row.binding_verdict, row.binding_stands is False),
+                      signed(row.helix12_shift),
+                      _verdict(row.helix12_verdict, row.helix12_stands is False))  # fmt: skip
     return table
 
 
@@ -306,8 +414,11 @@ def _indented(text: Text) -> RenderableType:
     return Padding(text, (0, 0, 0, 2))
 
 
-def _verdict(verdict: Verdict) -> Text:
-    return Text(str(verdict), style=VERDICT_STYLE[verdict])
+def _verdict(verdict: Verdict, alone: bool = False) -> Text:
+    """The verdict, marked if it does not stand together with all others."""
+    from esr1md.report.figures import ALONE
+
+    return Text(f"{verdict} {ALONE}" if alone else str(verdict), style=VERDICT_STYLE[verdict])
 
 
 def _one_line_table(headings: Sequence[str], lines: Sequence[tuple[Text, ...]], *, whole: int) -> Table:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import yaml
 from scipy.spatial import cKDTree
 
 from esr1md.catalogue import data_path
+from esr1md.config import Thresholds, Weights
 from esr1md.scoring.scores import Ranking
 
 #: Columns the figures use; others in ``observation.parquet`` are left where they are.
@@ -38,6 +39,8 @@ COLUMNS = (
 HELIX12 = range(536, 547)
 CORE = range(341, 527)
 KEY_RESIDUES = (351, 353, 394, 524)
+
+TERMS = ("vdw", "coulomb", "polar")
 
 #: Residues with an atom this near (angstrom) to the ligand keep their side chain in the 3D view.
 POCKET_RADIUS = 5.0
@@ -68,14 +71,52 @@ class Complex:
     mutated: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class Interaction:
+    """Energy between the ligand and one residue (kcal/mol), mean over the replicas of a cell.
+
+    ``terms`` are its parts by name in :data:`TERMS`; empty where a replica did not record them.
+    """
+
+    residue: str
+    total: float
+    terms: dict[str, float]
+
+
 @dataclass
 class StoreData:
-    """Everything read from the store for one ranking, and what could not be read."""
+    """Everything read from the store for one ranking, and what could not be read.
+
+    ``interactions``: (variant, ligand, state) -> P03372 number -> energy of the residue with the ligand.
+    """
 
     replicas: list[Replica] = field(default_factory=list)
     complexes: list[Complex] = field(default_factory=list)
     specs: dict[str, dict] = field(default_factory=dict)
+    interactions: dict[tuple[str, str, str], dict[int, Interaction]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ScreenSettings:
+    """What a plan says of a screen and its ranking does not: thresholds of the verdicts, weights of the criteria."""
+
+    thresholds: Thresholds
+    weights: Weights
+
+
+def read_settings(store_root: Path, screen: str) -> ScreenSettings | None:
+    """The settings of a screen by its ``plan.json``; ``None`` where the store has no plan of it that says them.
+
+    A plan from before weights existed was ranked with the default ones.
+    """
+    path = store_root / "screens" / screen / "plan.json"
+    config = json.loads(path.read_text(encoding="utf-8")).get("config", {}) if path.is_file() else {}
+    if "thresholds" not in config:
+        return None
+    return ScreenSettings(
+        Thresholds.model_validate(config["thresholds"]), Weights.model_validate(config.get("weights", {}))
+    )
 
 
 def read_store(
@@ -104,6 +145,7 @@ def read_store(
     spent, left_out = 0, 0
     for cell in cells:
         has_complex = False
+        contacts: list[dict] = []
         for digest in cell.replicas:
             folder = store_root / "replicas" / digest
             name = f"{cell.variant}/{cell.ligand}/{cell.state}, replica {digest[:10]}"
@@ -116,6 +158,8 @@ def read_store(
             columns = _read_columns(folder / "observation.parquet", name, most_frames, data.missing)
             if columns:
                 data.replicas.append(Replica(digest, cell.variant, cell.ligand, cell.state, seed, columns))
+            if cell.ligand != "apo":
+                contacts.append(_read_json(folder / "contacts.json", name, data.missing))
             if has_complex:
                 continue
             if not (folder / "final.pdb").is_file():
@@ -130,12 +174,34 @@ def read_store(
                 continue
             spent += len(packed)
             data.complexes.append(Complex(digest, cell.variant, cell.ligand, cell.state, seed, packed, mutated))
+        if found := mean_interactions(contacts):
+            data.interactions[cell.variant, cell.ligand, cell.state] = found
     if left_out:
         data.missing.append(
             f"3D views of {left_out} complexes of the lowest-ranked ligands are left out to keep this file "
             "small; their final.pdb is in the store"
         )
     return data
+
+
+def mean_interactions(contacts: Sequence[dict]) -> dict[int, Interaction]:
+    """Mean energy of each residue with the ligand over the ``contacts.json`` of a cell's replicas.
+
+    A replica lists its strongest residues only, so a residue that one of them leaves out has no mean and is left
+    out; so are its terms where a replica, of an earlier version, has none.
+    """
+    read = [c for c in contacts if c.get("residue_energy_kcal")]
+    if not read:
+        return {}
+    found = {}
+    for residue in read[0]["residue_energy_kcal"]:
+        energies = [c["residue_energy_kcal"].get(residue) for c in read]
+        if None in energies or not residue[3:].isdigit():
+            continue
+        terms = [c.get("residue_terms_kcal", {}).get(residue) for c in read]
+        means = {} if None in terms else {name: float(np.mean([t[name] for t in terms])) for name in TERMS}
+        found[int(residue[3:])] = Interaction(residue, float(np.mean(energies)), means)
+    return found
 
 
 def mutated_positions(variant: str) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDepictor, rdFMCS, rdMolTransforms
 from rdkit.Chem.Draw import rdMolDraw2D
 
+from esr1md.scoring.coverage import Coverage
 from esr1md.scoring.scores import Score
 
 #: A phenol (the mimic of estradiol's A ring, held by E353 and R394) is turned to the left of every picture.
@@ -136,7 +137,7 @@ class Axis:
     With ``zero`` the range (in the scores' unit) is widened to hold zero, so that every picture shows it.
     """
 
-    def __init__(self, scores: Sequence[Score | None], *, zero: bool = True, width: int = 100) -> None:
+    def __init__(self, scores: Sequence[Score | None], *, zero: bool = True, width: int = 84) -> None:
         ends = [e for s in scores if s for e in (s.value, s.low, s.high) if e is not None]
         if zero or not ends:
             ends.append(0.0)
@@ -170,8 +171,42 @@ def number(value: float, digits: int = 1) -> str:
     return text[1:] if float(text) == 0 else text.replace("-", "\u2212")
 
 
-def interval(score: Score) -> str:
+def interval(score: Score, unknown: str = "not known (too few replicas)") -> str:
     """``-1.2 to +0.4`` or why there is none."""
     if score.low is None or score.high is None:
-        return "not known (too few replicas)" if score.origin == "simulated" else "not known"
+        return unknown if score.origin == "simulated" else "not known"
     return f"{number(score.low)} to {number(score.high)}"
+
+
+# --- shares of a population ---------------------------------------------------------------------------
+
+FATES = {"retained": "\u2713", "weakened": "\u25bc", "lost": "\u2715", "cannot tell": "?", "not simulated": "\u2013"}
+
+#: A part of the bar carries its percentage from this share on.
+LEAST_WITH_TEXT = 0.075
+
+
+def percent(share: float) -> str:
+    """``33 %``."""
+    return f"{100 * share:.0f} %"
+
+
+def coverage_bar(coverage: Coverage) -> Markup:
+    """The five shares of a population as one bar, and below it the 95 % interval of the retained share."""
+    segments, said = [], []
+    for fate, sign in FATES.items():
+        share = getattr(coverage, fate.replace(" ", "_"))
+        if share <= 0:
+            continue
+        named = ", ".join(f"{p.name} {percent(p.share)}" for p in coverage.parts if p.fate == fate)
+        said.append(f"{fate} {percent(share)}")
+        title = escape(f"{fate}: {percent(share)} ({named})")
+        text = f"{sign} {percent(share)}" if share >= LEAST_WITH_TEXT else ""
+        style = f"width:{100 * share:.2f}%"
+        segments.append(f"<span class='seg {fate.replace(' ', '-')}' style='{style}' title='{title}'>{text}</span>")
+    reach = f"left:{100 * coverage.low:.2f}%;width:{100 * (coverage.high - coverage.low):.2f}%"
+    label = escape(f"{'; '.join(said)}; retained {percent(coverage.low)} to {percent(coverage.high)} at 95 %")
+    return Markup(
+        f"<div role='img' aria-label='{label}'><div class='stack'>{''.join(segments)}</div>"
+        f"<div class='reach'><span style='{reach}'></span></div></div>"
+    )

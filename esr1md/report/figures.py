@@ -1,4 +1,4 @@
-"""Plotly figures of a screen, for the report and the dashboard: heat maps of shifts, traces, energies.
+"""Plotly figures of a screen, for the report and the dashboard: heat maps, traces, energies.
 
 Colour means one thing everywhere: orange is worse for an antagonist (weaker binding, helix 12 nearer the
 active position), blue is better, grey and hatched is *cannot tell*. All colours are from palettes that
@@ -17,7 +17,9 @@ import plotly.graph_objects as go
 
 from esr1md.report.data import Replica
 from esr1md.report.depiction import interval, number
+from esr1md.scoring.comparisons import HORMONE
 from esr1md.scoring.scores import Ranking, Score, Verdict
+from esr1md.specs import HelixState
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 INK, MUTED, GRID, HATCH, UNDECIDED = "#1f2933", "#5f6b7a", "#e6e9ee", "#c3cad3", "#eceff3"
@@ -55,10 +57,31 @@ def variant_colours(variants: Sequence[str]) -> dict[str, str]:
 
 # --- heat maps ------------------------------------------------------------------------------------------
 
+Kind = Literal["binding", "helix12"]
+Over = Literal["over_hormone", "over_apo"]
+PREDICTED = "surrogate prediction, no replica"
+
+#: Beside a verdict that holds by itself but not together with all others of the screen.
+ALONE = "\u2020"
+
+#: Rows and columns up to which squares carry words, and columns up to which they carry numbers.
+MOST_ROWS_WITH_WORDS, MOST_COLUMNS_WITH_WORDS, MOST_COLUMNS_WITH_NUMBERS = 16, 6, 14
+
+TITLES: dict[Kind | Over, tuple[str, str]] = {
+    "binding": ("Binding shift", "binding shift, kcal/mol (orange: weaker in the mutant)"),
+    "helix12": ("Helix-12 shift", "helix-12 shift, \u00c5 (orange: towards the active position)"),
+    "over_hormone": ("Helix 12 over estradiol", "\u00c5 over estradiol (blue: farther from the active place)"),
+    "over_apo": ("Helix 12 over apo", "\u00c5 over the empty receptor (blue: farther from the active place)"),
+}
+
 
 @dataclass(frozen=True)
 class Shift:
-    """Mutant minus wild type for one ligand in one state; ``verdict`` is ``None`` for a prediction."""
+    """A difference for one ligand in one variant and state: to the wild type, to the hormone or to apo.
+
+    ``verdict`` is ``None`` where none is given (a prediction, a helix-12 score); ``stands`` whether it holds together
+    with all others of the screen.
+    """
 
     variant: str
     ligand: str
@@ -66,17 +89,18 @@ class Shift:
     score: Score
     verdict: Verdict | None
     reason: str
+    stands: bool | None = None
 
     @property
     def decided(self) -> bool:
-        """Whether the value may be coloured: a verdict says something, or a predicted interval excludes 0."""
+        """Whether the value may be coloured: a verdict says something, or without one the interval excludes 0."""
         if self.verdict is not None:
             return self.verdict is not Verdict.CANNOT_TELL
         low, high = self.score.low, self.score.high
         return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def shifts(ranking: Ranking, kind: Literal["binding", "helix12"]) -> list[Shift]:
+def shifts(ranking: Ranking, kind: Kind) -> list[Shift]:
     """All shifts of a ranking: compared cells, then predicted cells that no comparison covers.
 
     A predicted shift is the prediction for the mutant minus the wild type's value, simulated if there is one.
@@ -87,9 +111,10 @@ def shifts(ranking: Ranking, kind: Literal["binding", "helix12"]) -> list[Shift]
     for c in ranking.comparisons:
         score = c.binding_shift if kind == "binding" else c.helix12_shift
         verdict = c.binding_verdict if kind == "binding" else c.helix12_verdict
+        stands = c.binding_stands if kind == "binding" else c.helix12_stands
         if score is not None:
             key = (c.variant, c.ligand, c.state)
-            found[key] = Shift(*key, score, verdict, c.reason)
+            found[key] = Shift(*key, score, verdict, c.reason, stands)
     values: dict[tuple[str, str, str], Score] = {}
     for cell in (*ranking.predictions, *ranking.cells):  # simulated last: it takes the place of a prediction
         score = cell.binding if kind == "binding" else cell.helix12
@@ -117,18 +142,43 @@ def _widest_difference(mutant: Score, wild: Score) -> Score:
     )
 
 
+def places(ranking: Ranking, kind: Over) -> list[Shift]:
+    """The helix-12 score of all cells that have one; what a cell is over itself is left out."""
+    itself = HORMONE if kind == "over_hormone" else "apo"
+    return [
+        Shift(c.variant, c.ligand, c.state, score, None, "")
+        for c in ranking.cells
+        if (score := getattr(c, f"helix12_{kind}")) is not None
+        and (c.ligand, c.state) != (itself, str(HelixState.AGONIST))
+    ]
+
+
 def row_label(ligand: str, state: str, several_states: bool) -> str:
     """``fulvestrant``; a state other than antagonist is said where a screen has several: ``E2 (agonist)``."""
     return f"{ligand} ({state})" if several_states and state != "antagonist" else ligand
 
 
-def shift_heatmap(ranking: Ranking, kind: Literal["binding", "helix12"]) -> go.Figure | None:
+def shift_heatmap(ranking: Ranking, kind: Kind) -> go.Figure | None:
     """Mutant x ligand heat map of the shifts; ``None`` when there is no shift to show.
 
     Rows are ligands in the order of the ranking, columns mutants. A cell is coloured only where the screen
-    can tell; *cannot tell* is hatched grey; a predicted cell carries a diamond; an empty square was neither.
+    can tell; *cannot tell* is hatched grey; a predicted cell carries a diamond; an empty square was neither. Ligands
+    that were only predicted are left out where others were simulated: the surrogate has a whole catalogue of them.
     """
+    simulated = {(c.ligand, c.state) for c in ranking.cells if c.n_replicas}
     cells = shifts(ranking, kind)
+    return _heatmap(ranking, [c for c in cells if not simulated or (c.ligand, c.state) in simulated], kind)
+
+
+def place_heatmap(ranking: Ranking, kind: Over) -> go.Figure | None:
+    """Variant x ligand heat map of the helix-12 score (angstrom); ``None`` when there is none.
+
+    A square is coloured only where its interval excludes 0: as active as with estradiol, or as without a ligand.
+    """
+    return _heatmap(ranking, places(ranking, kind), kind)
+
+
+def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.Figure | None:
     if not cells:
         return None
     ranked = [(r.ligand, r.state) for r in ranking.ranking]
@@ -140,7 +190,7 @@ def shift_heatmap(ranking: Ranking, kind: Literal["binding", "helix12"]) -> go.F
     back = np.full_like(z, np.nan)
     hover = np.full(z.shape, "", dtype=object)
     annotations, hatch_x, hatch_y, predicted = [], [], [], []
-    words = len(rows) <= 16
+    words = len(rows) <= MOST_ROWS_WITH_WORDS and len(columns) <= MOST_COLUMNS_WITH_WORDS
     for c in cells:
         i, j = rows.index((c.ligand, c.state)), columns.index(c.variant)
         hover[i, j] = _hover(c, kind)
@@ -151,7 +201,8 @@ def shift_heatmap(ranking: Ranking, kind: Literal["binding", "helix12"]) -> go.F
             _hatch(j, i, hatch_x, hatch_y)
         if c.score.origin == "predicted":
             predicted.append((j - 0.41, i - 0.3))
-        annotations.append(_cell_text(c, i, j, z, words))
+        if len(columns) <= MOST_COLUMNS_WITH_NUMBERS:
+            annotations.append(_cell_text(c, i, j, words))
     limit = float(max(1.0, np.nanmax(np.abs(z)) if np.isfinite(z).any() else 1.0))
     for note, value in zip(annotations, (z[a["y"], a["x"]] for a in annotations), strict=True):
         if abs(value) > 0.75 * limit:
@@ -187,7 +238,8 @@ def shift_heatmap(ranking: Ranking, kind: Literal["binding", "helix12"]) -> go.F
         showlegend=False,
     )
     figure.add_scatter(
-        x=[None], y=[None], mode="markers", name="cannot tell",
+        x=[None], y=[None], mode="markers",
+        name="cannot tell" if kind in ("binding", "helix12") else "interval holds 0",
         marker=dict(symbol="square", size=13, color=UNDECIDED, line=dict(color="#9aa5b1", width=1)),
     )  # fmt: skip
     if predicted:
@@ -209,21 +261,19 @@ def shift_heatmap(ranking: Ranking, kind: Literal["binding", "helix12"]) -> go.F
         legend=dict(orientation="h", x=0, y=1, yref="container", yanchor="top", xanchor="left"),
         xaxis=dict(
             tickvals=list(range(len(columns))), ticktext=columns, side="top", showgrid=False, ticks="",
+            tickangle=0 if len(columns) <= MOST_COLUMNS_WITH_WORDS else -60,
             range=[-0.5, max(len(columns), LEAST_COLUMNS) - 0.5], fixedrange=True,
         ),
         yaxis=dict(
-            tickvals=list(range(len(rows))), ticktext=[_short(t) + " " for t in labels], showgrid=False,
+            tickvals=list(range(len(rows))), ticktext=[shorten(t) + " " for t in labels], showgrid=False,
             range=[len(rows) - 0.5, -0.5], automargin=True, fixedrange=True,
         ),
     )  # fmt: skip
     return figure
 
 
-def _colorbar(kind: str) -> dict:
-    title = {
-        "binding": "binding shift, kcal/mol (orange: weaker in the mutant)",
-        "helix12": "helix-12 shift, \u00c5 (orange: towards the active position)",
-    }[kind]
+def _colorbar(kind: Kind | Over) -> dict:
+    title = TITLES[kind][1]
     return dict(
         orientation="h", thickness=8, len=1, x=0, xanchor="left", xpad=0, nticks=7,
         y=0, yref="container", yanchor="bottom", outlinewidth=0, tickfont=dict(size=11),
@@ -231,31 +281,35 @@ def _colorbar(kind: str) -> dict:
     )  # fmt: skip
 
 
-def _short(text: str, limit: int = 32) -> str:
+def shorten(text: str, limit: int = 32) -> str:
+    """At most ``limit`` characters, cut with an ellipsis."""
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
 
 
-def _cell_text(c: Shift, i: int, j: int, z: np.ndarray, words: bool) -> dict:
+def _cell_text(c: Shift, i: int, j: int, words: bool) -> dict:
     text = number(c.score.value)
     if words:
-        word = str(c.verdict) if c.verdict is not None else "predicted"
+        if c.verdict is not None:
+            word = f"{c.verdict} {ALONE}" if c.stands is False else str(c.verdict)
+        else:
+            word = "predicted" if c.score.origin == "predicted" else interval(c.score, "few replicas")
         text += f"<br><span style='font-size:10px'>{word}</span>"
     colour = INK if c.decided else MUTED
     return dict(x=j, y=i, text=text, showarrow=False, font=dict(size=13 if words else 11, color=colour))
 
 
-def _hover(c: Shift, kind: str) -> str:
-    what = "Binding shift" if kind == "binding" else "Helix-12 shift"
+def _hover(c: Shift, kind: Kind | Over) -> str:
     unit = "kcal/mol" if c.score.unit == "kcal/mol" else "\u00c5"
-    simulated = c.score.origin == "simulated"
-    counted = f"{c.score.n_replicas} replica pairs" if simulated else "surrogate prediction, no replica"
+    counted = f"{c.score.n_replicas} replica pairs" if c.score.origin == "simulated" else PREDICTED
     lines = [
         f"<b>{html.escape(c.ligand, quote=False)}</b>, {c.variant}, from the {c.state} state",
-        f"{what}: {number(c.score.value, 2)} {unit}",
+        f"{TITLES[kind][0]}: {number(c.score.value, 2)} {unit}",
         f"95 % interval: {interval(c.score)}; {counted}",
     ]
     if c.verdict is not None:
         lines.append(f"Verdict: {c.verdict}")
+    if c.stands is False:
+        lines.append(f"{ALONE} does not stand when all verdicts of the screen are to be true together")
     if c.reason:
         lines.append(_wrap(html.escape(c.reason, quote=False)))
     return "<br>".join(lines)

@@ -1,8 +1,9 @@
 """The report of a screen: one HTML file that works offline, for the chemist who decides what to advance.
 
 Everything the page shows is inside the file (figures, 2D and 3D structures, the two JavaScript libraries),
-and a Content-Security-Policy in it forbids the browser any request. Words are made in ``report_words``,
-figures in ``figures``, the store is read in ``report_data``; this module only puts them on the page.
+and a Content-Security-Policy in it forbids the browser any request. Words are made in ``words`` and ``caveats``,
+figures in ``figures``, ``trade_off`` and ``residues``, the store is read in ``data``; this module only puts them on the
+page.
 """
 
 from __future__ import annotations
@@ -25,11 +26,26 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 
 from esr1md.errors import InputError
-from esr1md.report import figures
-from esr1md.report.data import HELIX12, KEY_RESIDUES, Replica, StoreData, read_store, receptor_sources
-from esr1md.report.depiction import Axis, interval, number, structure_pictures
+from esr1md.report import caveats, figures
+from esr1md.report.data import (
+    HELIX12,
+    KEY_RESIDUES,
+    Replica,
+    ScreenSettings,
+    StoreData,
+    read_settings,
+    read_store,
+    receptor_sources,
+)
+from esr1md.report.depiction import Axis, coverage_bar, interval, number, percent, structure_pictures
+from esr1md.report.residues import residue_heatmap, shown_variant, without_solvent
+from esr1md.report.trade_off import trade_off
 from esr1md.report.words import headline, methods, production_ps
+from esr1md.scoring.coverage import RESEARCH_USE, Coverage, coverages
+from esr1md.scoring.evidence import evidence
+from esr1md.scoring.population import Population
 from esr1md.scoring.scores import Ranking
+from esr1md.scoring.validation import CLINICAL_USE
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -43,6 +59,17 @@ CANNOT_SAY = (
     "Absolute affinities: MM/GBSA leaves out entropy, and its noise is about as large as the 0.5 to 2 "
     "kcal/mol that separates a mutant from the wild type.",
     "Degradation, cell permeability, dose or clinical benefit.",
+)
+
+#: Other measures of helix 12, where a screen has them: metric, heading, unit, what it is.
+HELIX12_MEASURES = (
+    ("h12_state_margin_angstrom", "State margin", "\u00c5", "how far the frames are from another state's label"),
+    ("h12_helicity", "Helicity", "", "helical share of residues 536 to 544"),
+    ("clamp_362_542_angstrom", "AF-2 clamp", "\u00c5", "K362 to E542, between which a coactivator is held"),
+    ("h12_groove_area_angstrom2", "Groove area", "\u00c5\u00b2", "area that helix 12 and the AF-2 groove bury"),
+    ("h12_core_rmsf_ratio", "Mobility over core", "", "RMSF of helix 12 over that of the core of the domain"),
+    ("loop_rmsf_angstrom", "Loop RMSF", "\u00c5", "mobility of the H11-H12 loop (527 to 536)"),
+    ("latch_537_351_angstrom", "537 to D351", "\u00c5", "the latch of the active place"),
 )
 
 
@@ -99,7 +126,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=number, interval=interval)
+    environment.filters.update(number=number, interval=interval, percent=percent, cautious=caveats.cautious)
     return environment
 
 
@@ -108,10 +135,15 @@ def _context(ranking: Ranking, store_root: Path, folder: Path) -> dict[str, Any]
     specs = list(data.specs.values())
     several_states = len({r.state for r in ranking.ranking}) > 1
     colours = figures.variant_colours([c.variant for c in (*ranking.cells, *ranking.predictions)])
-    plots = {
-        f"{kind}-map": figures.shift_heatmap(ranking, kind)
-        for kind in ("binding", "helix12")
-    }  # fmt: skip
+    settings = read_settings(store_root, ranking.screen)
+    clinical = _clinical(ranking)
+    plots = {f"{kind}-map": figures.shift_heatmap(ranking, kind) for kind in ("binding", "helix12")}
+    plots |= {f"{kind}-map": figures.place_heatmap(ranking, kind) for kind in ("over_hormone", "over_apo")}
+    order = [(r.ligand, r.state) for r in ranking.ranking]
+    plots["residue-map"] = residue_heatmap(data.interactions, order)
+    states = list(dict.fromkeys(r.state for r in ranking.ranking))
+    fronts = [(state, trade_off([r for r in ranking.ranking if r.state == state])) for state in states]
+    plots |= {f"front-{i}": figure for i, (_, figure) in enumerate(fronts)}
     traces = _per_ligand(ranking, data.replicas, several_states)
     panels = _panels(traces, colours, plots)
     paragraphs, references = methods(ranking, specs, receptor_sources(specs))
@@ -125,9 +157,33 @@ def _context(ranking: Ranking, store_root: Path, folder: Path) -> dict[str, Any]
         "production": _duration(production_ps(specs)),
         "n_simulated": sum(c.n_replicas for c in ranking.cells),
         "n_cells": sum(c.n_replicas > 0 for c in ranking.cells),
-        "rows": _rows(ranking),
+        "rows": _rows(ranking, {ligand: place for place, (ligand, _, _) in enumerate(clinical)}),
+        "shown": {
+            column: any(getattr(r, column) is not None for r in ranking.ranking)
+            for column in ("binding", "helix12", "worst_shift", "p_best", "on_front", "p_front", "weighted_rank")
+        },
+        "weights": caveats.weights_in_words(settings and settings.weights),
+        "controls_said": caveats.controls_in_words(ranking),
+        "disbelieve": caveats.DISBELIEVE,
+        "look_at": caveats.LOOK_AT,
+        "alone": figures.ALONE,
+        "does_not_stand": caveats.does_not_stand(ranking),
+        "fronts": [(state, f"front-{i}") for i, (state, figure) in enumerate(fronts) if figure is not None],
+        "short_runs": caveats.SHORT_RUNS,
+        "missing_scores": caveats.missing_helix12_scores(ranking),
+        "place_cells": [c for c in ranking.cells if c.helix12_over_hormone or c.helix12_over_apo],
+        "measures": [m for m in HELIX12_MEASURES if any(m[0] in c.metrics for c in ranking.cells)],
+        "coverage": _coverage(ranking, settings),
+        "research_use": RESEARCH_USE,
+        "clinical": clinical,
+        "clinical_use": CLINICAL_USE,
+        "residue_variant": shown_variant(data.interactions) if plots["residue-map"] else None,
+        "without_solvent": without_solvent(data.interactions),
         "several_states": several_states,
-        "has_maps": {kind: plots[f"{kind}-map"] is not None for kind in ("binding", "helix12")},
+        "has_maps": {
+            kind: plots[f"{kind}-map"] is not None for kind in ("binding", "helix12", "over_hormone", "over_apo")
+        },
+        "wide_maps": len({c.variant for c in ranking.cells}) > figures.MOST_COLUMNS_WITH_WORDS,
         "panels": panels,
         "legend": [(v, c) for v, c in colours.items() if any(r.variant == v for r in data.replicas)],
         "complexes": data.complexes,
@@ -157,8 +213,11 @@ def _context(ranking: Ranking, store_root: Path, folder: Path) -> dict[str, Any]
 # --- tables ---------------------------------------------------------------------------------------------
 
 
-def _rows(ranking: Ranking) -> list[dict[str, Any]]:
-    """One dict per ranked ligand, with its pictures, in the order of the ranking (state by state)."""
+def _rows(ranking: Ranking, clinical: dict[str, int]) -> list[dict[str, Any]]:
+    """One dict per ranked ligand, with its pictures, in the order of the ranking (state by state).
+
+    ``clinical`` maps a ligand with clinical results to its place among them.
+    """
     pictures = structure_pictures([r.smiles for r in ranking.ranking])
     axes = {c: Axis([getattr(r, c) for r in ranking.ranking]) for c in ("binding", "worst_shift")}
     # The two references are about 12 angstrom apart: one axis for both states would hide every interval.
@@ -175,6 +234,12 @@ def _rows(ranking: Ranking) -> list[dict[str, Any]]:
                 **{c: axis.whisker(getattr(r, c)) for c, axis in axes.items()},
             },
             "confidence": _pose_confidence(ranking, r.ligand, r.state),
+            "alone": {
+                kind: caveats.ligand_stands(ranking, r.ligand, r.state, kind) is False
+                for kind in ("binding", "helix12")
+            },
+            "chance": "" if r.p_best is None else f"best: {caveats.cautious(r.p_best)}",
+            "clinical": clinical.get(r.ligand),
         }
         for r, picture in zip(ranking.ranking, pictures, strict=True)
     ]
@@ -189,6 +254,27 @@ def _pose_confidence(ranking: Ranking, ligand: str, state: str) -> dict[str, str
         return None
     worst = min(cells, key=lambda c: order.index(c.pose_confidence))
     return {"confidence": worst.pose_confidence, "reason": worst.pose_reason}
+
+
+def _coverage(ranking: Ranking, settings: ScreenSettings | None) -> dict[str, Any] | None:
+    """The default published population, and for each ranked ligand its coverage with the bar; ``None`` without plan."""
+    if settings is None:
+        return None
+    population: Population = evidence().populations.named()
+    found: list[Coverage] = [c for c in coverages(ranking, population, settings.thresholds) if c.headline]
+    return {
+        "population": population,
+        "rows": [(c, coverage_bar(c)) for c in found],
+        "notes": list(dict.fromkeys(note for c in found for note in c.notes)),
+    }
+
+
+def _clinical(ranking: Ranking) -> list[tuple[str, tuple[Any, ...], int]]:
+    """``(ligand, results, how many are of ESR1-mutant disease)`` for the ligands that have any."""
+    known = evidence()
+    ligands = dict.fromkeys([*(r.ligand for r in ranking.ranking), *(c.ligand for c in ranking.cells)])
+    found = [(ligand, known.clinical_of(ligand)) for ligand in ligands]
+    return [(ligand, results, sum(r.of_mutants for r in results)) for ligand, results in found if results]
 
 
 def _predictions(ranking: Ranking) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from esr1md.report.figures import row_label
+from esr1md.report.figures import ALONE, row_label
 from esr1md.scoring.scores import Comparison, Ranking, Verdict
 
 #: Names listed in one sentence before the rest is counted; fewer in the title.
@@ -27,8 +27,7 @@ class MutantAnswer:
 
 @dataclass(frozen=True)
 class Headline:
-    """``title`` is the answer in one sentence, ``detail`` what stays open, ``mutants`` the answer "
-    "per mutant."""
+    """``title`` is the answer in one sentence, ``detail`` what stays open, ``mutants`` the answer per mutant."""
 
     title: str
     detail: str
@@ -145,7 +144,10 @@ def _grouped(comparisons: list[Comparison], attribute: str, several: bool) -> tu
     groups = []
     for verdict in Verdict:
         found = [c for c in comparisons if getattr(c, attribute) is verdict]
-        labels = [row_label(c.ligand, c.state, several) for c in found]
+        stands = attribute.replace("_verdict", "_stands")
+        labels = [
+            row_label(c.ligand, c.state, several) + (f" {ALONE}" if getattr(c, stands) is False else "") for c in found
+        ]
         if labels:
             groups.append((verdict, names(labels)))
     return tuple(groups)
@@ -235,6 +237,19 @@ def methods(
         "Mutant minus wild-type differences are paired by seed; intervals are 95 % bootstrap intervals over "
         "replicas, never over frames; a verdict is given only when the interval excludes the other answers."
     )
+    if any(c.helix12_over_hormone or c.helix12_over_apo for c in ranking.cells):
+        paragraphs.append(
+            "Helix 12 over estradiol, and over apo, is the C-alpha RMSD of helix 12 to its active place minus that of "
+            "estradiol's complex, or of the empty receptor, in the agonist state of the same variant, over shared "
+            "seeds: 0 is as active as the hormone leaves it."
+        )
+    if any(r.p_best is not None or r.on_front is not None for r in ranking.ranking):
+        paragraphs.append(
+            "The chance of being best is the share of draws, each ligand's mean perturbed by its own noise, in which "
+            "it has rank 1. A ligand is on the Pareto front if no other is at least as good in binding, helix 12 and "
+            "worst mutant and better in one. The weighted rank adds the three up, each in standard deviations over the "
+            f"ligands. {ALONE} marks verdicts that Holm's procedure over all verdicts of the screen does not keep."
+        )
     if ranking.predictions:
         paragraphs.append(
             "Predictions come from a surrogate: an ensemble of neural networks on ligand "

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas
 
 from esr1md.config import Thresholds, Weights
 from esr1md.errors import InputError
 from esr1md.scoring.cells import ReplicaObservation
+from esr1md.scoring.coverage import Coverage, coverages
+from esr1md.scoring.evidence import evidence
 from esr1md.scoring.ranking import rank_screen
 from esr1md.scoring.scores import Failure, Ranking
 from esr1md.scoring.tables import ranking_tables
@@ -47,7 +52,8 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
     folder = screen_folder(store, plan.name)
     ranking = _rank(plan.to_json(), store)
     replace_file(folder / "ranking.json", ranking.model_dump_json(indent=1) + "\n")
-    for table, rows in ranking_tables(ranking).items():
+    covered = coverages(ranking, evidence().populations.named(), plan.config.thresholds)
+    for table, rows in (ranking_tables(ranking) | {"coverage": coverage_table(covered)}).items():
         replace_file(folder / f"{table}.csv", rows.to_csv(index=False))
     if plan.protocol.production.helix12_bias is not None:
         write_free_energies(plan.to_json(), plan.protocol, store, folder)
@@ -57,6 +63,20 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
         write_report(ranking, store.root, folder / "report.html")
     mark_run(store, plan.name, finished=time.time())
     return ranking
+
+
+def coverage_table(covered: Sequence[Coverage]) -> pandas.DataFrame:
+    """One row per ligand, verdict judged by and rule; the parts and notes are joined with semicolons."""
+    columns = [name for name in Coverage.model_fields if name not in ("parts", "notes")]
+    rows = [
+        each.model_dump(include=set(columns))
+        | {
+            "parts": "; ".join(f"{part.name} {part.share:.3g} {part.fate}" for part in each.parts),
+            "notes": "; ".join(each.notes),
+        }
+        for each in covered
+    ]
+    return pandas.DataFrame(rows, columns=[*columns, "parts", "notes"])
 
 
 def rank_stored(store: Store, name: str) -> Ranking:
