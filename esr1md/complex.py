@@ -60,7 +60,7 @@ class Complex:
 
 
 def build_complex(
-    receptor_pdb: Path,
+    receptor_pdb: Path | None,
     parameters: LigandParameters | None,
     pose_sdf: Path | None,
     protocol: Protocol,
@@ -72,7 +72,7 @@ def build_complex(
     Parameters
     ----------
     receptor_pdb
-        Model with hydrogens, amber names and P03372 numbers.
+        Model with hydrogens, amber names and P03372 numbers; ``None`` for a free ligand.
     parameters, pose_sdf
         The ligand's force field and its pose (same atom order); both ``None`` for apo.
     protocol
@@ -86,8 +86,11 @@ def build_complex(
     StageError
         An atom or residue without parameters, or a pose that does not match its parameters.
     """
-    pdb = app.PDBFile(str(receptor_pdb))
-    modeller = app.Modeller(pdb.topology, pdb.positions)
+    if receptor_pdb is None:
+        modeller = app.Modeller(app.Topology(), [] * unit.nanometer)
+    else:
+        pdb = app.PDBFile(str(receptor_pdb))
+        modeller = app.Modeller(pdb.topology, pdb.positions)
     modeller.topology.setPeriodicBoxVectors(None)
     n_receptor = modeller.topology.getNumAtoms()
     files = [PROTEIN_FORCE_FIELD[protocol.protein]]
@@ -110,7 +113,8 @@ def build_complex(
     force_field = app.ForceField(*files)
     try:
         if protocol.solvent.explicit:
-            _add_conserved_water(modeller, receptor_pdb.with_name(WATERS))
+            if receptor_pdb is not None:
+                _add_conserved_water(modeller, receptor_pdb.with_name(WATERS))
             modeller.addExtraParticles(force_field)  # a four-site model's own site in the water that was kept
             with _seeded(seed):
                 modeller.addSolvent(
@@ -122,7 +126,9 @@ def build_complex(
                 )
         system = _create_system(force_field, modeller.topology, protocol)
     except ValueError as error:
-        raise StageError("complex", f"no force-field parameters: {error}", where=str(receptor_pdb)) from error
+        raise StageError(
+            "complex", f"no force-field parameters: {error}", where=str(receptor_pdb or pose_sdf)
+        ) from error
     positions = np.array(modeller.positions.value_in_unit(unit.nanometer))
     return Complex(
         modeller.topology,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from esr1md.catalogue import data_path
 from esr1md.config import load_screen
 from esr1md.errors import InputError, StageError
 from esr1md.screen.finish import collect
@@ -450,3 +451,16 @@ def test_ctrl_c_still_works_once_a_screen_is_planned(tmp_path):
 def test_receptor_of_a_variant_and_of_the_wild_type_differ(tmp_path):
     jobs = {job.spec.cell.variant.name: job for job in plan_of(tmp_path).jobs}
     assert receptor_of(jobs["WT"]).digest != receptor_of(jobs["Y537S"]).digest
+
+
+def test_three_trajectories_need_the_empty_receptor_in_every_state(tmp_path):
+    protocol = tmp_path / "three.yaml"
+    text = (data_path("configs") / "protocols" / "standard.yaml").read_text()
+    assert "trajectories" not in text
+    protocol.write_text(text.replace("scoring:", "scoring:\n  trajectories: three", 1))
+    with pytest.raises(InputError, match="apo is not simulated in the antagonist state"):
+        plan_of(tmp_path, protocol=str(protocol), apo="true", states="{default: antagonist, apo: agonist}")
+    with pytest.raises(InputError, match="three trajectories"):
+        plan_of(tmp_path, protocol=str(protocol), apo="false")
+    every = "{default: antagonist, estradiol: agonist, apo: [agonist, antagonist]}"
+    assert plan_of(tmp_path, protocol=str(protocol), apo="true", states=every).jobs

@@ -113,3 +113,8 @@ def _length(head: bytes) -> int | None:
 
 def _bad(why: str, path: Path) -> StageError:
     return StageError("analysis", f"the trajectory cannot be read: {why}", where=str(path.parent))
+
+
+def frames_to_score(n_frames: int, wanted: int) -> np.ndarray:
+    """Indices of at most ``wanted`` frames, evenly spread and including the last."""
+    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, wanted)).round().astype(int))

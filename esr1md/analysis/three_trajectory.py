@@ -15,10 +15,12 @@ import copy
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import openmm
 
+from esr1md.analysis.frames import count_frames, frames_to_score, read_frames
 from esr1md.analysis.generalised_born import GeneralisedBorn, Model
 from esr1md.analysis.mmgbsa import (
     SurfaceEnergy,
@@ -30,6 +32,7 @@ from esr1md.analysis.mmgbsa import (
 )
 from esr1md.complex import KCAL, Complex, charges, nonbonded_force
 from esr1md.dynamics.platforms import PlatformChoice
+from esr1md.dynamics.protocol import Protocol
 from esr1md.dynamics.region import extract
 from esr1md.errors import StageError
 
@@ -155,6 +158,42 @@ def three_trajectory_binding(
         means.append(of_replicas.mean())
         variances.append(of_replicas.var(ddof=1) / len(of_replicas) if len(of_replicas) > 1 else np.nan)
     return ThreeTrajectoryBinding(float(means[0] - means[1] - means[2]), float(np.sqrt(sum(variances))))
+
+
+def free_ligand_protocol(protocol: Protocol) -> Protocol:
+    """The protocol without what only a receptor has: region, restraints and a bias of helix 12."""
+    stages = tuple(
+        stage.model_copy(update={name: None for name in ("restrain", "helix12_bias") if hasattr(stage, name)})
+        for stage in protocol.stages
+    )
+    return protocol.model_copy(update={"region": None, "stages": stages})
+
+
+def observe_free_ligand(folder: Path, complex_: Complex, protocol: Protocol, platform: PlatformChoice) -> float:
+    """Mean free energy (kcal/mol) of a free ligand over as many frames as MM/GBSA scores.
+
+    Parameters
+    ----------
+    folder
+        Of its simulation.
+    complex_
+        The ligand alone (:func:`esr1md.complex.build_complex` without a receptor).
+    protocol
+        The complex's: it says how the frames are scored.
+
+    Raises
+    ------
+    StageError
+        No frame, or frames that are damaged.
+    """
+    n_atoms = len(complex_.solute_atoms)
+    scored = frames_to_score(count_frames(folder / "trajectory.xtc", n_atoms), protocol.scoring.frames)
+    xyz = np.concatenate([frames.xyz for frames in read_frames(folder, n_atoms)])[scored]
+    settings = {
+        name: getattr(protocol.scoring, name)
+        for name in ("model", "solute_dielectric", "solvent_dielectric", "salt_molar")
+    } | {"temperature_kelvin": protocol.temperature_kelvin}
+    return float(SoluteFreeEnergy(complex_, platform, **settings).score(xyz).total_kcal.mean())
 
 
 def vacuum_system(complex_: Complex, solute_dielectric: float = 1.0) -> openmm.System:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from esr1md.analysis.statistics import (
     Noise,
@@ -20,6 +20,8 @@ from esr1md.specs import Ligand
 
 #: Names in a replica's summary of the two scores; every other entry is a metric.
 BINDING, HELIX12 = "binding_kcal", "helix12_angstrom"
+#: Free energy of the simulated solute, and of the free ligand, where a protocol asks for three trajectories.
+SOLUTE, FREE_LIGAND = "solute_kcal", "free_ligand_kcal"
 
 #: (variant, ligand, state) of a cell.
 CellKey = tuple[str, str, str]
@@ -118,7 +120,29 @@ def matrix(
         if replica.seed in replicas[replica.cell]:
             raise ValueError(f"two replicas of {'/'.join(replica.cell)} with seed {replica.seed}")
         replicas[replica.cell][replica.seed] = replica
-    return Matrix(replicas, failed)
+    return Matrix(_three_trajectories(replicas), failed)
+
+
+def _three_trajectories(
+    replicas: dict[CellKey, dict[int, ReplicaObservation]],
+) -> dict[CellKey, dict[int, ReplicaObservation]]:
+    """Binding from three trajectories where the free ligand was simulated: complex - apo - ligand of the same seed.
+
+    The energy of the one trajectory stays as ``binding_single_kcal``. Without the apo replica of its variant, state and
+    seed a replica has no binding.
+    """
+
+    def changed(cell: CellKey, replica: ReplicaObservation) -> ReplicaObservation:
+        summary = dict(replica.summary)
+        if FREE_LIGAND not in summary:
+            return replica
+        single = summary.pop(BINDING, math.nan)
+        apo = replicas.get((cell[0], "apo", cell[2]), {}).get(replica.seed)
+        if apo is not None and SOLUTE in apo.summary:
+            summary[BINDING] = summary[SOLUTE] - apo.summary[SOLUTE] - summary[FREE_LIGAND]
+        return replace(replica, summary={**summary, "binding_single_kcal": single})
+
+    return {cell: {seed: changed(cell, r) for seed, r in own.items()} for cell, own in replicas.items()}
 
 
 def unit_of(metric: str) -> str:

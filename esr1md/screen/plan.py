@@ -178,6 +178,7 @@ def plan_screen(
     variants = _variants(config)
     chosen = _ligands(config)
     cells = _cells(config, variants, chosen)
+    _check_three_trajectories(config, protocol, cells)
     sources = _sources(config, {cell.state for cell in cells})
     dumped = protocol.model_dump(mode="json")
     pose = {"seed": config.pose.seed, "exclude": sorted(config.pose.exclude)}
@@ -369,6 +370,23 @@ def _cells(config: ScreenConfig, variants: tuple[Variant, ...], ligands: list[tu
     if config.apo:
         rows += [(None, state) for state in config.states_of(APO)]
     return [Cell(variant, ligand, state) for ligand, state in rows for variant in variants]
+
+
+def _check_three_trajectories(config: ScreenConfig, protocol: Protocol, cells: list[Cell]) -> None:
+    """Three-trajectory MM/GBSA subtracts the empty receptor, which must be simulated in every state of a ligand."""
+    if protocol.scoring.trajectories != "three":
+        return
+    empty = {cell.state for cell in cells if cell.ligand is None}
+    missing = sorted({str(cell.state) for cell in cells if cell.ligand is not None and cell.state not in empty})
+    if missing:
+        every = ", ".join(sorted({str(cell.state) for cell in cells}))
+        with _at(config, "states" if config.apo else "apo"):
+            raise InputError(
+                f"protocol '{protocol.name}' scores three trajectories, and apo is not simulated in the "
+                f"{' and the '.join(missing)} state",
+                expected="the empty receptor in every state that a ligand starts in",
+                do=f"write 'apo: true' and 'states: {{apo: [{every}]}}'",
+            )
 
 
 def _sources(config: ScreenConfig, states: set[HelixState]) -> dict[HelixState, tuple[Path | None, str]]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from esr1md.errors import StageError
 from esr1md.ligand.parameters import parameters_identity as ligand_parameters_identity
+from esr1md.scoring.cells import FREE_LIGAND
 from esr1md.specs import WILD_TYPE, HelixState, ReplicaSpec, Variant, digest_of
 from esr1md.store.artifacts import Store
 from esr1md.store.records import replica_row
@@ -291,13 +292,34 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
             )  # fmt: skip
         with stage("analysis"):
             report("analysis", 1.0)
-            observe(folder, complex_, protocol, platform, ligand_sdf=parameters and parameters.sdf)
+            summary = observe(folder, complex_, protocol, platform, ligand_sdf=parameters and parameters.sdf)
+        if parameters is not None and protocol.scoring.trajectories == "three":
+            with stage("free ligand"):
+                alone = _free_ligand(parameters, protocol, spec.seed, platform, folder / "ligand", report)
+                _write(folder / "summary.json", summary | {FREE_LIGAND: alone})
     remove_checkpoint(folder)
     record["simulation"] = dataclasses.asdict(simulation)
     record["simulation"]["timeline"].insert(0, {"phase": "waiting", "started": waited, "seconds": seconds["waiting"]})
     record["stage_seconds"] = seconds
     record["seconds"] = round(time.perf_counter() - started, 3)
     _write(folder / "record.json", record)
+
+
+def _free_ligand(parameters: Any, protocol: Any, seed: int, platform: Any, folder: Path, report: Progress) -> float:
+    """Free energy (kcal/mol) of the ligand alone in the same solvent, for three-trajectory MM/GBSA."""
+    from esr1md.analysis.three_trajectory import free_ligand_protocol, observe_free_ligand
+    from esr1md.complex import build_complex
+    from esr1md.dynamics.run import remove_checkpoint, simulate
+
+    alone = free_ligand_protocol(protocol)
+    free = build_complex(None, parameters, parameters.sdf, alone, seed=seed)
+    simulate(
+        free, alone, seed=seed, platform=platform, folder=folder, keep_checkpoint=True,
+        progress=lambda said, fraction: report("free ligand", fraction),
+    )  # fmt: skip
+    value = observe_free_ligand(folder, free, protocol, platform)
+    remove_checkpoint(folder)
+    return value
 
 
 def progress_file(store: Store, digest: str) -> Path:
