@@ -13,7 +13,7 @@ import numpy as np
 import pandas
 
 from esr1md.analysis import contacts, helix12
-from esr1md.analysis.frames import count_frames, load_frames, read_frames
+from esr1md.analysis.frames import count_frames, frames_to_score, load_frames, read_frames
 from esr1md.analysis.mmgbsa import ENTROPY_SPREAD_KCAL, Energies, interaction_entropy, scorer_of
 from esr1md.analysis.three_trajectory import SoluteFreeEnergy
 from esr1md.analysis.timeseries import settled
@@ -97,11 +97,6 @@ def observe(
     return summary
 
 
-def frames_to_score(n_frames: int, wanted: int) -> np.ndarray:
-    """Indices of at most ``wanted`` frames, evenly spread and including the last."""
-    return np.unique(np.linspace(0, n_frames - 1, min(n_frames, wanted)).round().astype(int))
-
-
 def summarise(table: pandas.DataFrame, extra: Summary) -> Summary:
     """Means of every numeric column over the settled frames, share of them per helix-12 state, and ``extra``.
 
@@ -173,7 +168,6 @@ class _Scorer:
             self._solute = SoluteFreeEnergy(complex_, platform, **settings)
         self._frames = 0
         self._sums: defaultdict[str, Any] = defaultdict(float)
-        self._interaction: list[np.ndarray] = []
 
     def columns(self, xyz: np.ndarray, scored: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of frames (n_frames, n_solute, 3), nm, NaN but in the ``scored`` ones."""
@@ -196,7 +190,6 @@ class _Scorer:
         self._frames += len(energies.vdw_kcal)
         for name in ("residue_vdw", "residue_coulomb", "residue_polar", "ligand_polar"):
             self._sums[name] = self._sums[name] + getattr(energies, name).sum(axis=0)
-        self._interaction.append(energies.interaction_kcal)
 
     def residues(self) -> dict[str, Any]:
         """Mean energies (kcal/mol) of the strongest residues and those always given: totals, and terms."""
@@ -215,26 +208,29 @@ class _Scorer:
         }
 
     def spread(self, table: pandas.DataFrame) -> Summary:
-        """Scatter of the binding energy, and the interaction entropy where it is asked for."""
-        binding = table["binding_kcal"].dropna()
-        extra = {"binding_sd_kcal": float(binding.std(ddof=1))}
-        if self._scoring.entropy == "interaction":
-            entropy, spread = interaction_entropy(np.concatenate(self._interaction), self._temperature)
-            converged = spread <= ENTROPY_SPREAD_KCAL
-            extra |= {
-                "entropy_kcal": entropy,
-                "binding_with_entropy_kcal": float(binding.mean()) + entropy,
-                "interaction_sd_kcal": spread,
-                "entropy_converged": float(converged),
-            }
-            if not converged:
-                warnings.warn(
-                    f"the interaction energy scatters by {spread:.1f} kcal/mol over {self._frames} frames: above "
-                    f"{ENTROPY_SPREAD_KCAL} interaction entropy does not converge, so {entropy:.1f} kcal/mol is not "
-                    "to be relied on",
-                    stacklevel=2,
-                )
-        return extra
+        """Scatter of the binding energy; where it is asked for the interaction entropy, added to that energy."""
+        extra = {"binding_sd_kcal": float(table["binding_kcal"].std(ddof=1))}
+        return extra | (self._entropy(table) if self._scoring.entropy == "interaction" else {})
+
+    def _entropy(self, table: pandas.DataFrame) -> Summary:
+        """Of the settled frames, like the mean that it is added to."""
+        start, _ = _settled(table)
+        kept = table.iloc[start:].dropna(subset="binding_kcal")
+        entropy, spread = interaction_entropy((kept["vdw_kcal"] + kept["coulomb_kcal"]).to_numpy(), self._temperature)
+        converged = spread <= ENTROPY_SPREAD_KCAL
+        if not converged:
+            warnings.warn(
+                f"the interaction energy scatters by {spread:.1f} kcal/mol over {len(kept)} frames: above "
+                f"{ENTROPY_SPREAD_KCAL} interaction entropy does not converge, so {entropy:.1f} kcal/mol is not to be "
+                "relied on",
+                stacklevel=2,
+            )
+        return {
+            "binding_kcal": float(kept["binding_kcal"].mean()) + entropy,
+            "entropy_kcal": entropy,
+            "interaction_sd_kcal": spread,
+            "entropy_converged": float(converged),
+        }
 
 
 class _Geometry:

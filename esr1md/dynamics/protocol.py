@@ -151,8 +151,9 @@ class Scoring(Settings):
 
     ``receptor: simulated`` scores the simulated region only, ``whole`` the whole domain. ``model`` and ``salt_molar``
     are the generalised Born model's, whatever the simulation's solvent. ``entropy: interaction`` adds the interaction
-    entropy of each replica (:func:`esr1md.analysis.mmgbsa.interaction_entropy`) beside the score, ``trajectories:
-    three`` the free energy of each scored frame's solute, apo or not (:mod:`esr1md.analysis.three_trajectory`).
+    entropy of each replica (:func:`esr1md.analysis.mmgbsa.interaction_entropy`) to its binding energy. ``trajectories:
+    three`` gives the free energy of each scored frame's solute as well, apo or not
+    (:mod:`esr1md.analysis.three_trajectory`).
     """
 
     frames: Annotated[int, Field(ge=1)] = 50

@@ -21,9 +21,11 @@ import statistics
 import sys
 import tempfile
 import time
+from collections import OrderedDict
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import openmm
 from openmm.app.internal.customgbforces import GBSAOBC2Force
 
@@ -31,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from esr1md.analysis import mmgbsa  # noqa: E402
 from esr1md.analysis.observe import observe  # noqa: E402
-from esr1md.complex import build_complex  # noqa: E402
+from esr1md.complex import build_complex, gbsa_obc_force  # noqa: E402
 from esr1md.dynamics import region as regions  # noqa: E402
 from esr1md.dynamics.protocol import Protocol, load_protocol  # noqa: E402
 from esr1md.dynamics.run import simulate  # noqa: E402
@@ -149,10 +151,38 @@ def swap(system: openmm.System) -> None:
             return
 
 
+class CustomBorn:
+    """In the place of our generalised Born: complex, receptor and ligand, each a context with a CustomGBForce."""
+
+    def __init__(self, topology, charge, atoms, first_ligand, *, solute_dielectric, solvent_dielectric, **_) -> None:
+        dielectrics = {"solute_dielectric": solute_dielectric, "solvent_dielectric": solvent_dielectric}
+        whole = gbsa_obc_force(topology, charge, surface_area=False, **dielectrics)
+        self._contexts = []
+        for part in (slice(0, None), slice(0, first_ligand), slice(first_ligand, None)):
+            system, native = openmm.System(), openmm.GBSAOBCForce()
+            native.setSoluteDielectric(solute_dielectric)
+            native.setSolventDielectric(solvent_dielectric)
+            native.setSurfaceAreaEnergy(0.0)
+            for atom in atoms[part]:
+                system.addParticle(1.0)
+                native.addParticle(*whole.getParticleParameters(int(atom)))
+            system.addForce(custom_gb(native))
+            integrator = openmm.VerletIntegrator(0.001)
+            self._contexts.append((part, openmm.Context(system, integrator, CPU.platform(), CPU.properties)))
+
+    def binding(self, positions: np.ndarray) -> np.ndarray:
+        """The whole change as the last atom's."""
+        change = np.zeros(len(positions))
+        for sign, (part, context) in zip((1, -1, -1), self._contexts, strict=True):
+            context.setPositions(positions[part])
+            change[-1] += sign * context.getState(energy=True).getPotentialEnergy()._value
+        return change
+
+
 @contextlib.contextmanager
 def as_obc2_xml():
     """Solvent as a CustomGBForce in dynamics and in scoring."""
-    extract, whole, context = regions.extract, regions.whole, mmgbsa._context
+    extract, whole = regions.extract, regions.whole
 
     def swapped(make):
         def made(*arguments):
@@ -162,17 +192,11 @@ def as_obc2_xml():
 
         return made
 
-    def scored(gb, surface, atoms, platform):
-        made = context(gb, surface, atoms, platform)
-        system = made.getSystem()
-        swap(system)
-        made.reinitialize()
-        return made
-
     with (
         mock.patch.object(regions, "extract", swapped(extract)),
         mock.patch.object(regions, "whole", swapped(whole)),
-        mock.patch.object(mmgbsa, "_context", scored),
+        mock.patch.object(mmgbsa, "GeneralisedBorn", CustomBorn),
+        mock.patch.object(mmgbsa, "_scorers", OrderedDict()),
     ):
         yield
 

@@ -1,7 +1,7 @@
 """MM/GBSA: frames per second against what it replaces, in one run, and memory however long a replica is.
 
     python tests/benchmarks/mmgbsa.py speed [--frames 5] [--threads 2]
-    python tests/benchmarks/mmgbsa.py memory [--frames 100] [--replicas 5]
+    python tests/benchmarks/mmgbsa.py memory [--frames 100] [--scored 100] [--replicas 5]
 
 4-hydroxytamoxifen in the bundled antagonist model, whole domain, no cutoff. ``speed`` scores the same frames, in turns,
 with
@@ -151,13 +151,13 @@ def memory(arguments: argparse.Namespace) -> None:
     complex_ = hydroxytamoxifen_complex()
     parameters, _ = hydroxytamoxifen()
     platform = PlatformChoice("CPU", {"Threads": "1", "DeterministicForces": "true"}, "benchmark")
-    scoring = {"frames": arguments.frames, "receptor": "whole"}
+    scoring = {"frames": arguments.scored or arguments.frames, "receptor": "whole"}
     protocol = tiny_protocol(region=None, scoring=scoring)
     with tempfile.TemporaryDirectory() as folder:
         pdb = Path(folder) / "complex.pdb"
         write_pdb(complex_, complex_.positions, pdb)
         topology = mdtraj.load_topology(str(pdb))
-        print(f"{peak_megabytes():.0f} MB before the first replica")
+        print(f"{peak_megabytes():.0f} MB before the first replica", flush=True)
         for replica in range(arguments.replicas):
             with mdtraj.formats.XTCTrajectoryFile(str(Path(folder) / "trajectory.xtc"), "w") as file:
                 for number in range(arguments.frames):
@@ -186,6 +186,7 @@ def main() -> None:
     command.set_defaults(run=speed)
     command = commands.add_parser("memory")
     command.add_argument("--frames", type=int, default=100)
+    command.add_argument("--scored", type=int, help="frames of each replica that MM/GBSA scores (all)")
     command.add_argument("--replicas", type=int, default=5)
     command.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     command.set_defaults(run=memory)
