@@ -141,6 +141,19 @@ class Weights(Settings):
         return self.binding, self.helix12, self.resistance
 
 
+class Transfers(Settings):
+    """Which relative free energies ``method: atm`` computes (:mod:`esr1md.screen.transfers`).
+
+    ``edges`` are pairs of ligands, or ``reference``: the reference ligand of each state with every other one there.
+    ``repeats`` of each share the seeds of the first replicas. ``sampling`` takes the keys of
+    :class:`esr1md.dynamics.atm.Transfer`.
+    """
+
+    edges: Literal["reference"] | Annotated[tuple[tuple[str, str], ...], Field(min_length=1)] = "reference"
+    repeats: Annotated[int, Field(ge=1, le=100)] = 3
+    sampling: dict[str, Any] = {}
+
+
 class PoseOptions(Settings):
     """How ligands are placed (:func:`esr1md.poses.place.place_ligand`).
 
@@ -180,8 +193,10 @@ class ScreenConfig(Settings):
         The user's own starting structure for a state (PDB or mmCIF file, or a PDB id), instead of the bundled model.
     charges
         Of the ligands' atoms: ``nagl``, or ``am1bcc`` (minutes for a ligand that ``ligands/am1bcc`` lacks).
+    method, transfers
+        ``mmgbsa``, or ``atm``: relative free energies by alchemical transfer as well, see :class:`Transfers`.
     thresholds, weights, pose
-        See :class:`Thresholds` and :class:`PoseOptions`.
+        See :class:`Thresholds`, :class:`Weights` and :class:`PoseOptions`.
     """
 
     name: str
@@ -198,6 +213,8 @@ class ScreenConfig(Settings):
     platform: str = "auto"
     receptors: dict[HelixState, Structure] = {}
     charges: Literal["nagl", "am1bcc"] = "nagl"
+    method: Literal["mmgbsa", "atm"] = "mmgbsa"
+    transfers: Transfers = Transfers()
     thresholds: Thresholds = Thresholds()
     weights: Weights = Weights()
     pose: PoseOptions = PoseOptions()

@@ -19,6 +19,7 @@ from typing import Any
 from esr1md.config import load_screen
 from esr1md.errors import InputError
 from esr1md.screen.run import (
+    PREPARATIONS,
     Plan,
     Step,
     early_preparations,
@@ -29,6 +30,7 @@ from esr1md.screen.run import (
     start_screen,
     steps,
 )
+from esr1md.screen.transfers import KIND as TRANSFERS
 from esr1md.store import Store
 from esr1md.workers import WorkerPool
 
@@ -71,6 +73,12 @@ def simulate(name: str, chunk: Sequence[Step], pool: WorkerPool, store: Store) -
     tried again by :func:`esr1md.screen.run.perform`, and a scientific failure would only fail again.
     """
     return {step.name: perform(step, pool, store)["status"] for step in chunk}
+
+
+@task(task_run_name="{step.name}", cache_policy=NO_CACHE, tags=["esr1md", "transfers"])
+def transfer(step: Step, pool: WorkerPool, store: Store) -> None:
+    """One repeat of the relative free energy of two ligands."""
+    perform(step, pool, store)
 
 
 @task(task_run_name="rank {plan.name}", cache_policy=NO_CACHE, tags=["esr1md"])
@@ -120,11 +128,13 @@ def screen(
         try:
             # submitted in order, and threads are taken in order: a waiting task never blocks what it waits for
             for step in ordered:
-                if step.kind != "replicas":
+                if step.kind in PREPARATIONS:
                     submit(runner, prepare, {"step": step, "pool": pool, "store": place}, [step], pending)
             for chunk in chunks([step for step in ordered if step.kind == "replicas"], plan.slots):
                 parameters = {"name": chunk_name(chunk), "chunk": chunk, "pool": pool, "store": place}
                 submit(runner, simulate, parameters, chunk, pending)
+            for step in (step for step in ordered if step.kind == TRANSFERS):
+                submit(runner, transfer, {"step": step, "pool": pool, "store": place}, [step], pending)
             for future in as_completed(list(dict.fromkeys(pending.values()))):
                 future.result()
         except BaseException:  # bad input that only the work could find, a full disk, Ctrl-C

@@ -79,6 +79,10 @@ def announce(plan: Plan) -> None:
         f"{plan.slots} at once ({plan.packing.basis}: {plan.packing.reason}), "
         f"{plan.threads} CPU thread{'s' * (plan.threads > 1)} each"
     )
+    if plan.network.jobs:
+        console.print(Text(f"  {plan.network.price(plan.protocol.time_step_fs)[1]}", style="yellow"), soft_wrap=True)
+        for said in plan.network.left_out:
+            console.print(Text(f"  left out: {said}", style="yellow"), soft_wrap=True)
     left = replicas_left(plan)
     limited = f" of the {plan.matrix_size}" if len(plan.jobs) < plan.matrix_size else ""
     if not left:

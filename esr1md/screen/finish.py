@@ -22,6 +22,7 @@ from esr1md.scoring.tables import ranking_tables
 from esr1md.screen.free_energies import write_free_energies
 from esr1md.screen.plan import Plan
 from esr1md.screen.replica import progress_file
+from esr1md.screen.transfers import write_relative_free_energies
 from esr1md.specs import Ligand
 from esr1md.store.artifacts import Store
 
@@ -55,6 +56,8 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
     covered = coverages(ranking, evidence().populations.named(), plan.config.thresholds)
     for table, rows in (ranking_tables(ranking) | {"coverage": coverage_table(covered)}).items():
         replace_file(folder / f"{table}.csv", rows.to_csv(index=False))
+    if plan.network.jobs:
+        write_relative_free_energies(plan.to_json(), store, folder)
     if plan.protocol.production.helix12_bias is not None:
         write_free_energies(plan.to_json(), plan.protocol, store, folder)
     if report:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from esr1md.config import ALL, APO, ScreenConfig, SiteConfig, load_site
+from esr1md.config import ALL, APO, ScreenConfig, SiteConfig, Transfers, load_site
 from esr1md.dynamics.mps import program as mps_program
 from esr1md.dynamics.platforms import PlatformChoice, choose_platform
 from esr1md.dynamics.protocol import Protocol, load_protocol
@@ -25,6 +25,7 @@ from esr1md.receptor.build import check_buildable, source_digest
 from esr1md.receptor.sequence import parse_variant
 from esr1md.screen.estimate import Estimate, estimate
 from esr1md.screen.replica import Job
+from esr1md.screen.transfers import Network, network_of
 from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, numeric_versions
 from esr1md.store.artifacts import Store
 
@@ -55,7 +56,9 @@ class Plan:
     packing
         The same, the GPUs they share and where the number comes from.
     estimate
-        Time and disk that are left to spend.
+        Time and disk that are left to spend on the replicas.
+    network
+        The relative free energies that ``method: atm`` asks for.
     """
 
     config: ScreenConfig
@@ -71,6 +74,7 @@ class Plan:
     threads: int
     packing: Packing
     estimate: Estimate
+    network: Network = Network()
 
     @property
     def name(self) -> str:
@@ -108,7 +112,11 @@ class Plan:
             "threads": self.threads,
             "packing": self.packing.to_json(),
             "estimate": asdict(self.estimate),
+            **self._transfers(),
         }
+
+    def _transfers(self) -> dict[str, Any]:
+        return {"transfers": self.network.to_json(self.protocol.time_step_fs)} if self.network.jobs else {}
 
     def to_json(self) -> dict[str, Any]:
         """``plan.json``: also what the index and ``esr1md status`` know the screen by."""
@@ -140,6 +148,7 @@ class Plan:
                 }
                 for job in self.jobs
             ],
+            **self._transfers(),
         }
 
 
@@ -198,6 +207,9 @@ def plan_screen(
         for number, seed in enumerate(config.seeds)
         for cell in cells
     ]
+    references = _references(config, chosen, cells)
+    with _at(config, "transfers" if config.transfers != Transfers() else "method"):
+        network = network_of(config, protocol, jobs, references)
     with _at(config, "platform") if platform is None else _at(None):
         choice, packing = choose_slots(site, platform or config.platform, len(jobs), protocol)
     store = Store(store_root)
@@ -209,13 +221,14 @@ def plan_screen(
         store_root=store.root,
         variants=variants,
         ligands={ligand.name: ligand for _, ligand in chosen},
-        references=_references(config, chosen, cells),
+        references=references,
         jobs=taken,
         matrix_size=len(jobs),
         slots=packing.slots,
         threads=packing.threads,
         packing=packing,
         estimate=estimate(taken, protocol, choice, packing.slots, packing.threads, store),
+        network=network if limit is None else Network(),
     )
 
 

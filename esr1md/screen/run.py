@@ -27,6 +27,7 @@ from esr1md.config import ScreenConfig
 from esr1md.dynamics.slots import worker_environment
 from esr1md.errors import StageError
 from esr1md.scoring.scores import Ranking
+from esr1md.screen import transfers
 from esr1md.screen.finish import finish_screen, mark_run, rank_stored, read_json, replace_file, screen_folder
 from esr1md.screen.plan import Plan, plan_screen
 from esr1md.screen.replica import (
@@ -48,6 +49,7 @@ from esr1md.store.records import open_index, replica_row, set_members, upsert
 from esr1md.workers import WorkerDied, WorkerPool
 
 __all__ = [
+    "PREPARATIONS",
     "Plan",
     "Step",
     "early_preparations",
@@ -68,7 +70,8 @@ __all__ = [
 ATTEMPTS = 2
 
 _STEP_NAMES = {"receptors": "receptor", "parameters": "parameters of", "poses": "pose of"}
-_PREPARE = {"receptors": prepare_receptor, "parameters": prepare_parameters, "poses": prepare_pose}
+#: What replicas share, by kind: each is made once.
+PREPARATIONS = {"receptors": prepare_receptor, "parameters": prepare_parameters, "poses": prepare_pose}
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,23 @@ def steps(plan: Plan) -> list[Step]:
             (job, plan.store_root, plan.platform, plan.packing),
             tuple(needs),
             plan.estimate.replica_seconds,
+        )
+    for repeat in plan.network.jobs:
+        if store.find(transfers.KIND, repeat.digest) or store.failure(transfers.KIND, repeat.digest):
+            continue
+        needs = []
+        for job in (repeat.first, repeat.second):
+            receptor, wild = receptor_of(job), pose_receptor_of(job)
+            parameters, pose = digest_of(parameters_identity(job)), digest_of(pose_identity(job))
+            cell = job.spec.cell
+            add("receptors", receptor.digest, f"{receptor.variant}/{receptor.state}", receptor)
+            add("receptors", wild.digest, f"{wild.variant}/{wild.state}", wild)
+            add("parameters", parameters, cell.ligand_name, job)
+            add("poses", pose, f"{cell.ligand_name}/{cell.state}", job, needs=(parameters, wild.digest))
+            needs += [receptor.digest, pose]
+        args = (repeat, plan.store_root, plan.platform, plan.packing)
+        found[transfers.KIND][repeat.digest] = Step(
+            transfers.KIND, repeat.digest, repeat.name, transfers.run_transfer, args, tuple(needs)
         )
     return [step for kind in KINDS for step in found[kind].values()]
 
@@ -203,7 +223,7 @@ def early_preparations(plan: Plan) -> Iterator[Callable[[], None]]:
 
     def prepare() -> None:
         with suppress(Exception):
-            run_steps([s for s in steps(plan) if s.kind != "replicas"], do, plan.slots, handed_over.set)
+            run_steps([s for s in steps(plan) if s.kind in PREPARATIONS], do, plan.slots, handed_over.set)
 
     thread = threading.Thread(target=prepare, name="early preparations", daemon=True)
     thread.start()
@@ -320,7 +340,7 @@ def _prepare(kind: str, digest: str, name: str, store_root: Path, subject: Any) 
     said = {"name": f"{_STEP_NAMES[kind]} {name}", "pid": os.getpid(), "host": socket.gethostname()}
     write_progress(path, {**said, "updated": time.time()})
     try:
-        _PREPARE[kind](Store(store_root), subject)
+        PREPARATIONS[kind](Store(store_root), subject)
     except StageError:
         pass  # recorded; the replicas that need it will show it
     finally:
@@ -346,4 +366,5 @@ def _digests(plan: Plan) -> set[tuple[str, str]]:
             found.add(("receptors", pose_receptor_of(job).digest))
             found.add(("parameters", digest_of(parameters_identity(job))))
             found.add(("poses", digest_of(pose_identity(job))))
+    found |= {(transfers.KIND, repeat.digest) for repeat in plan.network.jobs}
     return found

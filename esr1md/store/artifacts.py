@@ -30,7 +30,7 @@ from esr1md.errors import InputError, StageError
 from esr1md.specs import numeric_versions
 
 #: The kinds of folder a store holds, in the order in which they are made.
-KINDS = ("receptors", "parameters", "poses", "replicas")
+KINDS = ("receptors", "parameters", "poses", "replicas", "transfers")
 
 DONE = "done.json"
 FAILURE = "failure.json"
