@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from esr1md.report import figures
-from esr1md.report.data import Replica, read_store
+from esr1md.report.data import Interaction, Replica, mean_interactions, read_store
+from esr1md.report.residues import residue_heatmap
+from esr1md.report.trade_off import trade_off
 from esr1md.scoring.scores import CellScore, Comparison, Verdict
 from report_example import PEPTIDE, empty_ranking, make_screen, score
 
@@ -52,6 +54,90 @@ def test_no_shift_no_figure():
     assert figures.shift_heatmap(empty_ranking(), "binding") is None
     only_binding = empty_ranking(comparisons=(comparison("Y537S", "a", 1.0, Verdict.RETAINED),))
     assert figures.shift_heatmap(only_binding, "helix12") is None
+
+
+def test_ligands_that_were_only_predicted_are_left_to_their_own_table(tmp_path):
+    ranking = make_screen(tmp_path, n_ligands=2)
+    assert {c.ligand for c in ranking.predictions} == {"imlunestrant"}
+    figure = figures.shift_heatmap(ranking, "binding")
+    assert [text.strip() for text in figure.layout.yaxis.ticktext] == ["4-hydroxytamoxifen", "estradiol (agonist)"]
+    nothing_run = ranking.model_copy(update={"cells": (), "comparisons": ()})
+    assert [t.strip() for t in figures.shift_heatmap(nothing_run, "binding").layout.yaxis.ticktext] == ["imlunestrant"]
+
+
+def test_a_verdict_that_does_not_stand_is_marked_in_its_square():
+    firm = comparison("Y537S", "a", 2.0, Verdict.WEAKENED)
+    alone = comparison("Y537S", "b", 1.6, Verdict.WEAKENED).model_copy(update={"binding_stands": False})
+    figure = figures.shift_heatmap(empty_ranking(comparisons=(firm, alone)), "binding")
+    assert [figures.ALONE in note.text for note in figure.layout.annotations] == [False, True]
+    assert ["true together" in str(text) for text in figure.data[0].text[:, 0]] == [False, True]
+
+
+def test_a_helix12_score_is_coloured_where_its_interval_excludes_zero():
+    def cell(ligand, state, value, half):
+        return CellScore(
+            variant="WT", ligand=ligand, state=state, n_replicas=3, n_failed=0, binding=None, binding_relative=None,
+            helix12=score(value, half, 3, "angstrom"), helix12_over_hormone=score(value, half, 3, "angstrom"),
+        )  # fmt: skip
+
+    cells = cell("a", "antagonist", 10.0, 0.4), cell("b", "agonist", 0.1, 0.4), cell("estradiol", "agonist", 0.0, 0.0)
+    figure = figures.place_heatmap(empty_ranking(cells=cells), "over_hormone")
+    assert [t.strip() for t in figure.layout.yaxis.ticktext] == ["a", "b (agonist)"]  # not the hormone over itself
+    assert np.isfinite(np.asarray(figure.data[1].z)).tolist() == [[True], [False]]
+    assert figures.place_heatmap(empty_ranking(cells=cells), "over_apo") is None
+
+
+# --- binding against helix 12 -----------------------------------------------------------------------------
+
+
+def test_the_front_is_told_by_shape_and_its_ligands_by_name(tmp_path):
+    ranking = make_screen(tmp_path)
+    lines = [line for line in ranking.ranking if line.state == "antagonist"]
+    figure = trade_off(lines)
+    front, beaten = (next(t for t in figure.data if t.name == name) for name in ("on the Pareto front", "beaten"))
+    assert (front.marker.symbol, beaten.marker.symbol) == ("diamond", "circle")
+    assert sorted(front.x) == sorted(line.binding.value for line in lines if line.on_front)
+    worst = max(beaten.marker.color)
+    assert beaten.marker.size[list(beaten.marker.color).index(worst)] == max(beaten.marker.size)
+    assert {note.text for note in figure.layout.annotations} == {"\u2196 better"} | {line.ligand for line in lines}
+
+
+def test_of_many_ligands_only_the_front_is_named(tmp_path):
+    (line,) = make_screen(tmp_path, n_ligands=1).ranking
+    lines = [
+        line.model_copy(update={"ligand": f"l{i}", "on_front": i == 0, "binding": score(i - 20.0, 1.0, 2)})
+        for i in range(30)
+    ]
+    figure = trade_off(lines)
+    assert [note.text for note in figure.layout.annotations] == ["l0", "\u2196 better"]
+    assert len(figure.data) == 2  # no intervals
+
+
+def test_no_scatter_of_fewer_than_two_ligands(tmp_path):
+    lines = make_screen(tmp_path, n_ligands=2).ranking
+    assert trade_off(lines[:1]) is None
+    assert trade_off([lines[0], lines[1].model_copy(update={"helix12": None})]) is None
+
+
+# --- residues -----------------------------------------------------------------------------------------------
+
+
+def test_energies_by_residue_are_means_over_the_replicas_that_all_list_them():
+    first = {"residue_energy_kcal": {"GLU353": -8.0, "ASP351": -4.0, "WAT": -1.0}}
+    second = {"residue_energy_kcal": {"GLU353": -6.0}, "residue_terms_kcal": {"GLU353": {"vdw": 1}}}
+    assert mean_interactions([first, second, {}]) == {353: Interaction("GLU353", -7.0, {})}
+    assert mean_interactions([{}]) == {}
+
+
+def test_mutants_are_differences_in_the_hover_text():
+    cells = {
+        ("WT", "a", "antagonist"): {537: Interaction("TYR537", -1.0, {}), 353: Interaction("GLU353", -30.0, {})},
+        ("Y537S", "a", "antagonist"): {537: Interaction("SER537", -0.4, {})},
+    }
+    figure = residue_heatmap(cells, [("a", "antagonist")])
+    assert figure.layout.xaxis.ticktext == ("E353", "Y537")
+    assert "Y537S - WT: +0.6" in figure.data[0].text[0, 1] and "Y537S" not in figure.data[0].text[0, 0]
+    assert residue_heatmap({}, []) is None
 
 
 def test_predicted_shift_has_the_widest_interval_and_a_mark():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import json
 import re
 import shutil
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from esr1md.config import Weights
+from esr1md.commands.terminal import ranking_view
+from esr1md.config import Thresholds, Weights
 from esr1md.errors import InputError
 from esr1md.report.caveats import DISBELIEVE, LOOK_AT, SHORT_RUNS, missing_helix12_scores, weights_in_words
 from esr1md.report.data import mutated_positions, read_store, trim_complex
@@ -22,9 +25,11 @@ from esr1md.report.depiction import Axis, number, structure_pictures
 from esr1md.report.page import ASSETS, asset_digests, write_report
 from esr1md.report.words import headline, methods, names
 from esr1md.scoring.cells import ReplicaObservation
+from esr1md.scoring.coverage import coverages
 from esr1md.scoring.evidence import evidence
 from esr1md.scoring.ranking import rank_screen
 from esr1md.scoring.scores import Ranking, Verdict
+from esr1md.screen.finish import coverage_table
 from esr1md.specs import Ligand, digest_of
 from report_example import (
     LIGANDS,
@@ -437,6 +442,52 @@ def test_a_store_of_an_earlier_version_is_shown_without_what_it_lacks(tmp_path):
     assert "The store has no plan.json of this screen" in parsed.text
     for line in ranking.ranking:
         assert line.ligand in parsed.text
+
+
+# --- the terminal says the same ---------------------------------------------------------------------------
+
+
+def terminal(ranking: Ranking) -> str:
+    console = Console(width=100, record=True, file=io.StringIO(), highlight=False)
+    console.print(ranking_view(ranking))
+    return console.export_text()
+
+
+def test_the_terminal_too_says_first_that_a_run_is_not_to_be_believed(tmp_path):
+    text = terminal(make_screen(tmp_path, contradiction=True))
+    first = text.splitlines()[0]
+    assert DISBELIEVE in first and text.index("estradiol keeps the agonist state") < text.index(
+        "Look at, in this order"
+    )
+    assert text.index(LOOK_AT[-1]) < text.index("Controls first: 1 contradicts, 1 not run")
+    assert text.index("Controls first") < text.index(
+        headline(make_screen(tmp_path / "2", contradiction=True)).title[:40]
+    )
+    assert DISBELIEVE not in terminal(make_screen(tmp_path / "3"))
+
+
+def test_the_terminal_shows_the_new_scores_within_its_width(tmp_path):
+    text = terminal(make_screen(tmp_path, hormone=True))
+    assert "50 %" in text and "\u25c6 90 %" in text and "all wishes: rank by these three" in text
+    assert "retained \u2020" in text and "are to be" in text
+    assert "Helix 12: how much farther" in text and "Short runs show" in text
+    assert "No helix-12 score over the empty receptor" in text and "over apo" not in text.split("No helix-12")[0]
+    assert max(map(len, text.splitlines())) <= 100 and "\u2026" not in text
+
+
+def test_the_terminal_leaves_out_columns_that_would_be_empty(tmp_path):
+    text = terminal(make_screen(tmp_path, old=True))
+    assert "wishes" not in text and "\u25c6" not in text and "\u2020" not in text and "best:" not in text
+
+
+def test_coverage_is_written_as_a_table(tmp_path):
+    ranking = make_screen(tmp_path)
+    table = coverage_table(coverages(ranking, evidence().populations.named(), Thresholds()))
+    shares = table[["retained", "weakened", "lost", "cannot_tell", "not_simulated"]].sum(axis=1)
+    assert shares.to_numpy() == pytest.approx(1.0)
+    assert int(table["headline"].sum()) == len(ranking.ranking) and (table["use"].str.startswith("Research use")).all()
+    assert "D538G 0." in table["parts"][0]
+    assert list(coverage_table(()).columns) == list(table.columns)
 
 
 # --- sizes ----------------------------------------------------------------------------------------------

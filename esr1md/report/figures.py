@@ -252,16 +252,18 @@ def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.
             name="predicted, not simulated",
         )
     labels = [html.escape(row_label(*row, several), quote=False) for row in rows]
-    height = len(rows) * (44 if words else 24)
+    tilted = len(columns) > MOST_COLUMNS_WITH_WORDS
+    top = 64 + (6 * max(map(len, columns)) if tilted else 0)
     figure.update_layout(
         template=TEMPLATE,
-        height=height + 154,
-        margin=dict(l=8, r=8, t=64, b=82),
+        height=len(rows) * (44 if words else 24) + top + 90,
+        meta=least_width(len(columns) * (94 if words else 20) + 150),
+        margin=dict(l=8, r=8, t=top, b=82),
         annotations=annotations,
         legend=dict(orientation="h", x=0, y=1, yref="container", yanchor="top", xanchor="left"),
         xaxis=dict(
             tickvals=list(range(len(columns))), ticktext=columns, side="top", showgrid=False, ticks="",
-            tickangle=0 if len(columns) <= MOST_COLUMNS_WITH_WORDS else -60,
+            tickangle=-60 if tilted else 0,
             range=[-0.5, max(len(columns), LEAST_COLUMNS) - 0.5], fixedrange=True,
         ),
         yaxis=dict(
@@ -270,6 +272,11 @@ def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.
         ),
     )  # fmt: skip
     return figure
+
+
+def least_width(pixels: int) -> dict[str, int]:
+    """``meta`` of a layout that would be crowded on a phone: the page scrolls it sideways below this width."""
+    return {"least_width": pixels}
 
 
 def _colorbar(kind: Kind | Over) -> dict:

@@ -17,6 +17,7 @@ from esr1md.report.figures import (
     TEMPLATE,
     UNDECIDED,
     WORSE_IS_HIGH,
+    least_width,
     row_label,
     shorten,
 )
@@ -111,6 +112,7 @@ def residue_heatmap(cells: Cells, order: Sequence[tuple[str, str]]) -> go.Figure
         template=TEMPLATE,
         height=len(rows) * (34 if words else 22) + 126,
         margin=dict(l=8, r=8, t=34, b=82),
+        meta=least_width(len(columns) * (38 if words else 30) + 150),
         xaxis=dict(
             tickvals=list(range(len(columns))), ticktext=[names[c] for c in columns], side="top", showgrid=False,
             ticks="", range=[-0.5, len(columns) - 0.5], fixedrange=True, tickfont=dict(size=12),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
 from esr1md.report.depiction import interval, number
-from esr1md.report.figures import GRID, INK, MUTED, TEMPLATE, WORSE_IS_HIGH
+from esr1md.report.figures import GRID, INK, MUTED, TEMPLATE, WORSE_IS_HIGH, least_width
 from esr1md.scoring.scores import RankedLigand, Score
 
 #: Ligands up to which every point has its name and its intervals; with more, only those on the front have.
@@ -17,6 +18,7 @@ MOST_NAMED = 14
 #: Size (px) of the figure that names are laid out for, and diameters of points from the smallest to the largest loss.
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 1080, 440, 64, 122, 34
 SMALLEST, LARGEST = 11, 24
+_CORNERS = ((1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
 def trade_off(lines: Sequence[RankedLigand]) -> go.Figure | None:
@@ -56,6 +58,7 @@ def trade_off(lines: Sequence[RankedLigand]) -> go.Figure | None:
     ranges = _range([line.binding for line in lines]), _range([line.helix12 for line in lines])
     figure.update_layout(
         template=TEMPLATE, height=HEIGHT, margin=dict(l=LEFT, r=12, t=TOP, b=BOTTOM), hovermode="closest",
+        meta=least_width(560),
         annotations=[*_names(named, lines, ranges, limit), _better()],
         legend=dict(orientation="h", x=0, y=1, yref="container", yanchor="top", xanchor="left", itemsizing="constant"),
         xaxis=dict(title=_title("binding, kcal/mol (left binds better)"), range=ranges[0], fixedrange=True,
@@ -95,7 +98,7 @@ def _range(scores: Sequence[Score]) -> list[float]:
 
 def _colorbar() -> dict:
     return dict(
-        orientation="h", thickness=8, len=1, x=0, xanchor="left", xpad=0, nticks=7, y=0, yref="container",
+        orientation="h", thickness=8, len=0.5, x=0, xanchor="left", xpad=0, nticks=7, y=0, yref="container",
         yanchor="bottom", outlinewidth=0, tickfont=dict(size=11),
         title=dict(text="worst mutant's binding shift, kcal/mol (orange and large: loses binding)", side="bottom",
                    font=dict(size=12, color=MUTED)),
@@ -112,7 +115,7 @@ def _better() -> dict:
 def _names(
     named: Sequence[RankedLigand], lines: Sequence[RankedLigand], ranges: Sequence[list[float]], limit: float
 ) -> list[dict]:
-    """Names beside the points, each on the side where it covers least of the points and names there already."""
+    """Names off the lines of the intervals, each at the corner of its point where it covers least of what is there."""
     width, height = WIDTH - LEFT - 12, HEIGHT - TOP - BOTTOM
 
     def at(line: RankedLigand) -> tuple[float, float]:
@@ -125,21 +128,19 @@ def _names(
         x, y = at(line)
         text = line.ligand if len(line.ligand) <= 28 else line.ligand[:27] + "\u2026"
         away = _size(line.worst_shift.value, limit) / 2 + 4 if line.worst_shift is not None else SMALLEST
-        sides = {"right": (1, 0), "left": (-1, 0), "top": (0, 1), "bottom": (0, -1)}
-        boxes = {side: _box(x, y, 6.8 * len(text), 15, away * dx, away * dy) for side, (dx, dy) in sides.items()}
+        boxes = {(dx, dy): _box(x, y, 6.8 * len(text), 15, away * dx, 0.5 * away * dy) for dx, dy in _CORNERS}
 
         def cost(box: tuple[float, ...]) -> float:
             outside = max(0.0, -box[0]) + max(0.0, box[2] - width) + max(0.0, -box[1]) + max(0.0, box[3] - height)
             return sum(_shared(box, other) for other in taken) + 20 * outside
 
-        side = min(boxes, key=lambda each: cost(boxes[each]))
-        dx, dy = sides[side]
-        taken.append(boxes[side])
+        dx, dy = min(boxes, key=lambda corner: cost(boxes[corner]))
+        taken.append(boxes[dx, dy])
         notes.append(
             dict(
                 x=line.binding.value, y=line.helix12.value, text=html.escape(text, quote=False), showarrow=False,
-                xshift=away * dx, yshift=away * dy, xanchor={1: "left", -1: "right", 0: "center"}[dx],
-                yanchor={1: "bottom", -1: "top", 0: "middle"}[dy],
+                xshift=away * dx, yshift=0.5 * away * dy, xanchor="left" if dx > 0 else "right",
+                yanchor="bottom" if dy > 0 else "top",
                 font=dict(size=12, color=INK if line.on_front else MUTED),
             )
         )  # fmt: skip
@@ -148,8 +149,8 @@ def _names(
 
 def _box(x: float, y: float, width: float, height: float, dx: float, dy: float) -> tuple[float, float, float, float]:
     """Left, bottom, right, top of a box that is centred at (x, y), or beside it where a shift is given."""
-    x += dx + (width / 2 if dx > 0 else -width / 2 if dx < 0 else 0)
-    y += dy + (height / 2 if dy > 0 else -height / 2 if dy < 0 else 0)
+    x += dx + np.sign(dx) * width / 2
+    y += dy + np.sign(dy) * height / 2
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 

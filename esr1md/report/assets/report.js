@@ -18,8 +18,9 @@
     for (const entry of entries) if (entry.isIntersecting) { observer.unobserve(entry.target); draw(entry.target); }
   }, {rootMargin: "600px"});
   for (const plot of plots) {
-    const height = figures[plot.dataset.figure].layout.height;
+    const {height, meta} = figures[plot.dataset.figure].layout;
     if (height) plot.style.minHeight = height + "px";
+    if (meta && meta.least_width) plot.style.minWidth = meta.least_width + "px";
     observer.observe(plot);
   }
   window.addEventListener("beforeprint", () => plots.forEach(draw));
