@@ -221,7 +221,8 @@ def groove_area(trajectory: mdtraj.Trajectory, points: int = 96) -> np.ndarray:
     """Area (n_frames,) in square angstrom that helix 12 (536-544) and the AF-2 groove hide from water by touching.
 
     Surface of each alone less that of both together, halved: per side, as interfaces are usually given. Shrake and
-    Rupley with ``points`` points on each atom's sphere and a probe of 1.4 A, as implemented by mdtraj.
+    Rupley with ``points`` points on each atom's sphere and a probe of 1.4 A, as implemented by mdtraj; one frame at a
+    time, since its areas of later frames depend on the earlier ones of a call (mdtraj 1.11).
     """
     parts = [
         {
@@ -235,7 +236,7 @@ def groove_area(trajectory: mdtraj.Trajectory, points: int = 96) -> np.ndarray:
 
     def area(atoms: set[int]) -> np.ndarray:
         part = trajectory.atom_slice(sorted(atoms))
-        return 100 * mdtraj.shrake_rupley(part, n_sphere_points=points).sum(axis=1)
+        return 100 * np.array([mdtraj.shrake_rupley(frame, n_sphere_points=points).sum() for frame in part])
 
     return (area(parts[0]) + area(parts[1]) - area(parts[0] | parts[1])) / 2
 

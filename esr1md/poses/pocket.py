@@ -3,7 +3,8 @@
 A whole receptor costs seconds for each minimisation; the pocket costs a fraction of one. Only residues near the
 ligand are kept, and only the ligand and the nearest side chains move. First the ligand moves alone and feels the
 pocket through a soft core, so that a start with clashes finds its way out; then ligand and side chains move under
-the plain potential. A dielectric of 8 stands in for the solvent that is left out here.
+the plain potential. A dielectric of 8 stands in for the solvent while poses are looked for; those that are left are
+told apart with generalised Born solvent.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import openmm
 from openmm import app, unit
+from openmm.app.internal.customgbforces import GBSAOBC2Force
 
 from esr1md.errors import StageError
 from esr1md.ligand.parameters import LigandParameters
@@ -29,6 +31,7 @@ from esr1md.poses.pocket_forces import (
     exceptions,
     hold_side_chains,
     ligand_system,
+    ligand_topology,
     nonbonded,
 )
 
@@ -197,7 +200,9 @@ class Pocket:
     epsilons: np.ndarray
 
 
-def build_pocket(receptor: Receptor, parameters: LigandParameters, around: np.ndarray, *, flexible: bool) -> Pocket:
+def build_pocket(
+    receptor: Receptor, parameters: LigandParameters, around: np.ndarray, *, flexible: bool, solvated: bool = False
+) -> Pocket:
     """Cut the pocket out of a receptor and put the ligand's force field beside it.
 
     Parameters
@@ -207,6 +212,8 @@ def build_pocket(receptor: Receptor, parameters: LigandParameters, around: np.nd
     flexible
         Whether the side chains within :data:`MOVE_WITHIN` move under the plain potential, or only the ligand
         through the soft core.
+    solvated
+        Generalised Born solvent instead of the dielectric: ten times dearer, to tell finished poses apart.
     """
     distance = _within_residues(receptor, around)
     kept = np.flatnonzero(distance < KEEP_WITHIN)
@@ -238,7 +245,11 @@ def build_pocket(receptor: Receptor, parameters: LigandParameters, around: np.nd
     if flexible:
         heavy = {k: receptor.positions[i] for k, i in enumerate(kept) if mobile[k] and atoms[i].element.symbol != "H"}
         hold_side_chains(system, heavy)
-        add_plain_pairs(system, rows, special[0] | special[1])
+        born = None
+        if solvated:
+            whole = GBSAOBC2Force.getStandardParameters(receptor.topology)
+            born = [whole[i] for i in kept] + list(GBSAOBC2Force.getStandardParameters(ligand_topology(parameters)))
+        add_plain_pairs(system, rows, special[0] | special[1], born)
     else:
         add_soft_pairs(system, rows, special[1], n_pocket)
     context = openmm.Context(

@@ -19,7 +19,8 @@ HOLD = 1.0
 CUTOFF = 10.0
 
 
-def ligand_system(parameters: LigandParameters) -> openmm.System:
+def ligand_topology(parameters: LigandParameters) -> app.Topology:
+    """The ligand alone: one residue ``LIG``, atoms in the parameters' order."""
     mol = parameters.molecule()
     topology = app.Topology()
     residue = topology.addResidue("LIG", topology.addChain("L"), id="1")
@@ -29,7 +30,11 @@ def ligand_system(parameters: LigandParameters) -> openmm.System:
     ]
     for bond in mol.GetBonds():
         topology.addBond(atoms[bond.GetBeginAtomIdx()], atoms[bond.GetEndAtomIdx()])
-    return app.ForceField(str(parameters.xml)).createSystem(topology)
+    return topology
+
+
+def ligand_system(parameters: LigandParameters) -> openmm.System:
+    return app.ForceField(str(parameters.xml)).createSystem(ligand_topology(parameters))
 
 
 def nonbonded(system: openmm.System) -> openmm.NonbondedForce:
@@ -87,17 +92,28 @@ def hold_side_chains(system: openmm.System, places: dict[int, np.ndarray]) -> No
     system.addForce(springs)
 
 
-def add_plain_pairs(system: openmm.System, rows: list, special: dict) -> None:
-    """Every pair by OpenMM's own non-bonded force, the fastest there is; the dielectric goes into the charges."""
+def add_plain_pairs(system: openmm.System, rows: list, special: dict, born: list | None = None) -> None:
+    """Every pair by OpenMM's own non-bonded force, the fastest there is.
+
+    With ``born`` (radius in nm and scale of each particle) the solvent is generalised Born (OBC2, with a surface term)
+    and there is no cutoff; without, a dielectric that goes into the charges.
+    """
+    dielectric = DIELECTRIC if born is None else 1.0
     force = openmm.NonbondedForce()
     for charge, sigma, epsilon in rows:
-        force.addParticle(charge / DIELECTRIC**0.5, sigma, epsilon)
+        force.addParticle(charge / dielectric**0.5, sigma, epsilon)
     for (i, j), (product, sigma, epsilon) in special.items():
-        force.addException(i, j, product / DIELECTRIC, sigma, epsilon)
-    force.setNonbondedMethod(openmm.NonbondedForce.CutoffNonPeriodic)
-    force.setCutoffDistance(CUTOFF / 10.0)
-    force.setReactionFieldDielectric(1.0)
+        force.addException(i, j, product / dielectric, sigma, epsilon)
     system.addForce(force)
+    if born is None:
+        force.setNonbondedMethod(openmm.NonbondedForce.CutoffNonPeriodic)
+        force.setCutoffDistance(CUTOFF / 10.0)
+        force.setReactionFieldDielectric(1.0)
+        return
+    solvent = openmm.GBSAOBCForce()
+    for (charge, _, _), (radius, scale) in zip(rows, born, strict=True):
+        solvent.addParticle(charge, radius, scale)
+    system.addForce(solvent)
 
 
 def add_soft_pairs(system: openmm.System, rows: list, special: dict, n_pocket: int) -> None:

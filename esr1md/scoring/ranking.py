@@ -80,6 +80,8 @@ def rank_screen(
         for line in rank_ligands(cells, str(state), relative, comparisons, failures, ligands, reference, weights)
     ]
     short = too_short(production_ps, thresholds)
+    if short:  # replicas of picoseconds agree with each other: a chance made of that would only look sure
+        ranked = [line.model_copy(update={"p_best": None, "p_front": None}) for line in ranked]
     return Ranking(
         screen=screen,
         protocol=protocol,

@@ -118,7 +118,7 @@ class RankedLigand(Record):
     ``on_front`` and ``p_front``: whether no other ligand is as good in binding, helix 12 and worst shift and better in
     one, and how likely that is; ``weighted`` (standard deviations over the ligands, higher is better) and
     ``weighted_rank`` with its interval follow the weights of the configuration. They are ``None`` where a criterion
-    is missing.
+    is missing; chances also where replicas were too short for a verdict.
     """
 
     rank: int

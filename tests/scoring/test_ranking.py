@@ -289,6 +289,7 @@ def test_tables_have_the_same_columns_full_and_empty():
 
 def test_a_run_of_picoseconds_decides_nothing_and_its_controls_agree_with_nothing():
     ranking = rank(replicas(), production_ps=2.0)
+    assert {r.p_best for r in ranking.ranking} == {r.p_front for r in ranking.ranking} == {None}
     verdicts = {v for c in ranking.comparisons for v in (c.binding_verdict, c.helix12_verdict)}
     assert verdicts == {Verdict.CANNOT_TELL}
     outcomes = {control.outcome for control in ranking.controls}
