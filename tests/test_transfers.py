@@ -11,6 +11,7 @@ import pytest
 from rdkit import Chem
 
 from esr1md.config import load_screen
+from esr1md.dynamics import atm_run
 from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_ligand
 from esr1md.ligand.parameters import parametrise
@@ -113,6 +114,7 @@ def test_a_repeat_runs_in_the_receptor_and_ends_in_the_table(tmp_path, monkeypat
     monkeypatch.setattr(
         transfers, "prepare_pose", lambda store, job: SimpleNamespace(sdf=poses[job.spec.cell.ligand_name])
     )
+    monkeypatch.setattr(atm_run, "_MINIMISE_ITERATIONS", 15)  # 500 in generalised Born are three minutes of a CPU
     store = Store(plan.store_root)
     first = plan.network.jobs[0]
     run_transfer(first, plan.store_root, CPU)

@@ -80,6 +80,9 @@ SETTLED = 1.0
 #: force field between rigid backbones sees too little of that bond.
 CLAMP_EVIDENCE, CLAMP_NEAR, CLAMP_FAR = 15.0, 3.0, 4.5
 
+#: The same of a basic nitrogen and D351: 2.7 to 3.8 A in the seven crystals at hand whose ligand has one.
+BRIDGE_EVIDENCE, BRIDGE_NEAR, BRIDGE_FAR = 3.0, 4.0, 5.5
+
 _PHENOL = Chem.MolFromSmarts("[OX2H]c")
 
 #: The reference that shows where the hormone lies, and the share of its heavy atoms that a pose by Vina must cover to
@@ -99,7 +102,7 @@ SELECTION_EVIDENCE = 2.5
 class Candidate:
     """A pose on its way: positions (n x 3, angstrom), energies (kcal/mol) and where it came from.
 
-    ``clamp`` is what its phenol at the clamp counts for; ``above`` is how much it lies above the best (energy of
+    ``anchored`` is what its bonds to E353 and D351 count for; ``above`` is how much it lies above the best (energy of
     ligand and pocket together less the crystal evidence).
     """
 
@@ -108,7 +111,7 @@ class Candidate:
     interaction: float
     strain: float
     receptor_xyz: np.ndarray | None = None
-    clamp: float = 0.0
+    anchored: float = 0.0
     above: float = 0.0
 
     @property
@@ -122,8 +125,8 @@ class Candidate:
 
     @property
     def evidence(self) -> float:
-        """What crystals say for this pose (kcal/mol): atoms that lay on a crystal ligand's, a phenol at the clamp."""
-        return _evidence(self.start) + self.clamp
+        """What crystals say for this pose (kcal/mol): atoms that lay on a crystal ligand's, bonds to E353 and D351."""
+        return _evidence(self.start) + self.anchored
 
 
 def failed(cause: str) -> StageError:
@@ -368,8 +371,8 @@ def minimised_alone(
         xyz, pocket_xyz, energy = pocket.minimise(system, xyz, steps=50, softness=(1.0, 0.1, 0.0))
         if same_stereo(mol, xyz):
             interaction = pocket.interaction_kcal(system, xyz, pocket_xyz)
-            clamp = _clamp(mol, xyz, receptor, receptor.positions)
-            found.append(Candidate(xyz, start, interaction, energy - interaction, clamp=clamp))
+            anchored = _anchored(mol, xyz, receptor, receptor.positions)
+            found.append(Candidate(xyz, start, interaction, energy - interaction, anchored=anchored))
     if not found:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
     heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
@@ -408,8 +411,8 @@ def minimised_together(
         apart = pocket.minimise(system, xyz + pocket.APART, steps=300, pocket_xyz=pocket_xyz)[2]
         whole = receptor.positions.copy()
         whole[system.kept] = pocket_xyz
-        strain, clamp = energy - apart - interaction, _clamp(mol, xyz, receptor, whole)
-        refined.append((pocket_xyz, Candidate(xyz, candidate.start, interaction, strain, whole, clamp)))
+        strain, anchored = energy - apart - interaction, _anchored(mol, xyz, receptor, whole)
+        refined.append((pocket_xyz, Candidate(xyz, candidate.start, interaction, strain, whole, anchored)))
     if not refined:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
     around = np.concatenate([c.xyz for c in chosen])  # the pocket must be the one that the poses were refined in
@@ -426,15 +429,26 @@ def minimised_together(
 def _clamp(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor, receptor_xyz: np.ndarray) -> float:
     """What the distance of a phenol's oxygen to the carboxylate of E353 counts for, 0 to :data:`CLAMP_EVIDENCE`."""
     phenols = [match[0] for match in mol.GetSubstructMatches(_PHENOL)]
-    ends = [
-        atom.index
-        for atom in receptor.topology.atoms()
-        if (atom.residue.id, atom.name) in (("353", "OE1"), ("353", "OE2"))
-    ]
-    if not phenols or not ends:
-        return 0.0
-    nearest = np.linalg.norm(xyz[phenols][:, None] - receptor_xyz[ends][None], axis=-1).min()
+    nearest = _to_carboxylate(xyz[phenols], receptor, receptor_xyz, "353", ("OE1", "OE2"))
     return CLAMP_EVIDENCE * float(np.clip((CLAMP_FAR - nearest) / (CLAMP_FAR - CLAMP_NEAR), 0.0, 1.0))
+
+
+def _anchored(mol: Chem.Mol, xyz: np.ndarray, receptor: pocket.Receptor, receptor_xyz: np.ndarray) -> float:
+    """What the two bonds count for that crystals show of every ligand that can make them: to E353, and to D351."""
+    amines = [a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() == 7 and a.GetFormalCharge() > 0]
+    nearest = _to_carboxylate(xyz[amines], receptor, receptor_xyz, "351", ("OD1", "OD2"))
+    bridge = BRIDGE_EVIDENCE * float(np.clip((BRIDGE_FAR - nearest) / (BRIDGE_FAR - BRIDGE_NEAR), 0.0, 1.0))
+    return _clamp(mol, xyz, receptor, receptor_xyz) + bridge
+
+
+def _to_carboxylate(
+    points: np.ndarray, receptor: pocket.Receptor, receptor_xyz: np.ndarray, residue: str, names: tuple[str, str]
+) -> float:
+    """Distance (angstrom) of ``points`` (n x 3) to a carboxylate, from the nearest; infinite where either is absent."""
+    ends = [atom.index for atom in receptor.topology.atoms() if atom.residue.id == residue and atom.name in names]
+    if not len(points) or not ends:
+        return float("inf")
+    return float(np.linalg.norm(points[:, None] - receptor_xyz[ends][None], axis=-1).min())
 
 
 def settled(mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor, candidate: Candidate) -> Candidate:
