@@ -227,11 +227,14 @@ def methods(
             f"Protocol {ranking.protocol} on {ranking.platform or 'an unknown platform'}; "
             "its details are in spec.json of each replica."
         )
+    scoring = protocol.get("scoring") or {}
+    trajectories = "three-trajectory" if scoring.get("trajectories") == "three" else "single-trajectory"
+    entropy = "interaction entropy of each run" if scoring.get("entropy") == "interaction" else "no entropy"
     reference = ranking.reference_ligand
     relative = f", relative to {reference} in the same variant and state" if reference else ""
     paragraphs.append(
-        "Binding is the single-trajectory MM/GBSA energy (van der Waals, Coulomb, generalised Born and "
-        f"surface-area terms; no entropy){relative}. The helix-12 score is the C-alpha RMSD of residues "
+        f"Binding is the {trajectories} MM/GBSA energy (van der Waals, Coulomb, generalised Born and "
+        f"surface-area terms; {entropy}){relative}. The helix-12 score is the C-alpha RMSD of residues "
         "537-544 to the agonist reference minus that to the antagonist reference, after superposing the core "
         "of the domain (helices 3 to 10); a larger value keeps helix 12 farther from the active position. "
         "Mutant minus wild-type differences are paired by seed; intervals are 95 % bootstrap intervals over "
