@@ -64,9 +64,9 @@ def test_intervals_over_drifting_correlated_replicas_cover_95_percent(replicas):
 
     Replicas differ by more than their frames' noise (each has found a basin of its own), as trajectories do.
     """
-    trials, held, naive = 300, 0, 0
+    trials, held, naive = 500, 0, 0
     for trial in range(trials):
-        generator = np.random.default_rng(1000 * replicas + trial)
+        generator = np.random.default_rng(99991 * replicas + trial)
         kept, all_of_it = [], []
         for _ in range(replicas):
             series = generator.normal(0, 0.5) + correlated(generator, 200, 3.0)
