@@ -68,6 +68,8 @@ BOX_MARGIN, BOX_LEAST, VINA_POSES, RING_APART = 5.0, 22.0, 4, 0.3
 
 #: Iterations with generalised Born solvent before the energies of finished poses are compared.
 SOLVATED_STEPS = 25
+#: Poses this much (kcal/mol) above the best without solvent are not looked at with it: it has mended 17 so far.
+HOPEFUL = 30.0
 
 #: RMSD (angstrom) below which two minimised poses are one.
 SAME = 0.5
@@ -412,14 +414,18 @@ def minimised_together(
         whole = receptor.positions.copy()
         whole[system.kept] = pocket_xyz
         strain, anchored = energy - apart - interaction, _anchored(mol, xyz, receptor, whole)
-        refined.append((pocket_xyz, Candidate(xyz, candidate.start, interaction, strain, whole, anchored)))
+        dry = energy - candidate.evidence
+        refined.append((dry, pocket_xyz, Candidate(xyz, candidate.start, interaction, strain, whole, anchored)))
     if not refined:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
     around = np.concatenate([c.xyz for c in chosen])  # the pocket must be the one that the poses were refined in
     wet = pocket.build_pocket(receptor, parameters, around, flexible=True, solvated=True)
     # the energy of everything together decides: what a pose leaves behind when taken apart differs by chance
+    hopeful = min(dry for dry, _, _ in refined) + HOPEFUL
     refined = [
-        (pocket.minimise(wet, c.xyz, steps=SOLVATED_STEPS, pocket_xyz=pocket_xyz)[2], c) for pocket_xyz, c in refined
+        (pocket.minimise(wet, c.xyz, steps=SOLVATED_STEPS, pocket_xyz=pocket_xyz)[2], c)
+        for dry, pocket_xyz, c in refined
+        if dry <= hopeful
     ]
     refined.sort(key=lambda row: row[0] - row[1].evidence)
     lowest = refined[0][0] - refined[0][1].evidence
