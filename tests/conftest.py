@@ -41,3 +41,20 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ.setdefault(name, "1")
     # what a developer measured with 'esr1md bench' must not change the plans that tests see
     os.environ.setdefault("ESR1MD_CACHE", tempfile.mkdtemp(prefix="esr1md-cache-"))
+
+
+@pytest.fixture
+def run(capfd, tmp_path, monkeypatch):
+    """Run a command in an empty folder; returns (exit code, standard output, standard error)."""
+    from esr1md import cli
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ESR1MD_STORE", raising=False)
+    monkeypatch.delenv("ESR1MD_TRACEBACK", raising=False)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        code = cli.main(list(arguments))
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call

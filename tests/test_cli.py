@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from esr1md import __version__, cli
+from esr1md import __version__
 from esr1md.commands.terminal import doctor_view, duration, ranking_view, signed
 from esr1md.errors import InputError, StageError
 from esr1md.scoring.scores import Score
@@ -21,21 +21,6 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = (
     "name: tiny\nvariants:\n  - WT\n  - {variant}\nligands: [{ligand}]\nprotocol: quick\nreplicas: 1\nplatform: CPU\n"
 )
-
-
-@pytest.fixture
-def run(capfd, tmp_path, monkeypatch):
-    """Run a command in an empty folder; returns (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ESR1MD_STORE", raising=False)
-    monkeypatch.delenv("ESR1MD_TRACEBACK", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(list(arguments))
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

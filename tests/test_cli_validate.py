@@ -7,27 +7,11 @@ import json
 
 import pytest
 
-from esr1md import cli
 from esr1md.config import Thresholds
 
 #: Binding (kcal/mol) in the wild type, and what each mutation costs.
 BINDING = {"4-hydroxytamoxifen": -60.0, "fulvestrant": -50.0}
 LOSS = {"WT": 0.0, "Y537S": 6.0, "D538G": 9.0}
-
-
-@pytest.fixture
-def run(capfd, tmp_path, monkeypatch):
-    """Run a command in an empty folder; returns (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ESR1MD_STORE", raising=False)
-    monkeypatch.delenv("ESR1MD_TRACEBACK", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(list(arguments))
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

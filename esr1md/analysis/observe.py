@@ -15,7 +15,7 @@ import pandas
 from esr1md.analysis import contacts, helix12
 from esr1md.analysis.frames import count_frames, frames_to_score, load_frames, read_frames
 from esr1md.analysis.mmgbsa import ENTROPY_SPREAD_KCAL, Energies, interaction_entropy, scorer_of
-from esr1md.analysis.three_trajectory import SoluteFreeEnergy
+from esr1md.analysis.three_trajectory import SoluteFreeEnergy, solvation_settings
 from esr1md.analysis.timeseries import settled
 from esr1md.complex import Complex
 from esr1md.dynamics.platforms import PlatformChoice
@@ -155,10 +155,7 @@ class _Scorer:
     def __init__(self, complex_: Complex, protocol: Protocol, platform: PlatformChoice) -> None:
         self._scoring, self._temperature = protocol.scoring, protocol.temperature_kelvin
         self._residues = [f"{r.name}{r.id}" for r in complex_.topology.residues()]
-        settings = {
-            name: getattr(protocol.scoring, name)
-            for name in ("model", "solute_dielectric", "solvent_dielectric", "salt_molar")
-        } | {"temperature_kelvin": protocol.temperature_kelvin}
+        settings = solvation_settings(protocol)
         self._mmgbsa = self._solute = None
         if len(complex_.ligand_atoms):
             simulated = protocol.scoring.receptor == "simulated"

@@ -16,6 +16,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openmm
@@ -160,6 +161,14 @@ def three_trajectory_binding(
     return ThreeTrajectoryBinding(float(means[0] - means[1] - means[2]), float(np.sqrt(sum(variances))))
 
 
+def solvation_settings(protocol: Protocol) -> dict[str, Any]:
+    """The arguments by which a protocol says how solutes are scored, alike for every scorer."""
+    names = ("model", "solute_dielectric", "solvent_dielectric", "salt_molar")
+    return {name: getattr(protocol.scoring, name) for name in names} | {
+        "temperature_kelvin": protocol.temperature_kelvin
+    }
+
+
 def free_ligand_protocol(protocol: Protocol) -> Protocol:
     """The protocol without what only a receptor has: region, restraints and a bias of helix 12."""
     stages = tuple(
@@ -189,11 +198,7 @@ def observe_free_ligand(folder: Path, complex_: Complex, protocol: Protocol, pla
     n_atoms = len(complex_.solute_atoms)
     scored = frames_to_score(count_frames(folder / "trajectory.xtc", n_atoms), protocol.scoring.frames)
     xyz = np.concatenate([frames.xyz for frames in read_frames(folder, n_atoms)])[scored]
-    settings = {
-        name: getattr(protocol.scoring, name)
-        for name in ("model", "solute_dielectric", "solvent_dielectric", "salt_molar")
-    } | {"temperature_kelvin": protocol.temperature_kelvin}
-    return float(SoluteFreeEnergy(complex_, platform, **settings).score(xyz).total_kcal.mean())
+    return float(SoluteFreeEnergy(complex_, platform, **solvation_settings(protocol)).score(xyz).total_kcal.mean())
 
 
 def vacuum_system(complex_: Complex, solute_dielectric: float = 1.0) -> openmm.System:

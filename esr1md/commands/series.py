@@ -86,6 +86,7 @@ def series(
         from esr1md.series.compounds import compounds_of
         from esr1md.series.page import series_page
         from esr1md.series.table import read_table
+        from esr1md.store.locks import only_run
 
         out = out or Path(f"series-{table.stem}")
         wanted = _state(state)
@@ -106,7 +107,7 @@ def series(
         if not compounds:
             raise InputError(f"no compound can be prepared: {refused[0].reason}", where=f"{table}:{refused[0].line}")
         _check_out(out)
-        with run.only_run(out):
+        with only_run(out, "esr1md series"):
             with stderr_console().status("preparing the receptor ..."):
                 place = _place(wanted, receptor, variant, out)
             setting = run.setting_of(place, out, choose_platform(platform, threads=1), exclude=exclude or (),

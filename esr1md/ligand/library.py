@@ -30,11 +30,11 @@ from esr1md.ligand.library_journal import (
     check_same,
     export,
     keep,
-    only_run,
     open_journal,
 )
 from esr1md.ligand.molecules import InputRow, molecule_of
 from esr1md.specs import Ligand, digest_of, file_digest, numeric_versions
+from esr1md.store.locks import only_run
 from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
 
 #: Rows that one process takes at a time, and seconds after which a row is given up.
@@ -95,7 +95,7 @@ def prepare_library(
         except OSError as error:
             raise InputError(f"'{out}' is not a folder to write to ({error.strerror})", where="--out",
                              expected="a new folder, or that of an earlier run") from error  # fmt: skip
-        with closing(open_journal(out)) as journal, only_run(out):
+        with closing(open_journal(out)) as journal, only_run(out, "ligands prepare"):
             columns = {"smiles_column": smiles_column, "name_column": name_column}
             check_same(journal, out, {"source": _fingerprint(source, rows), **columns, **dataclasses.asdict(settings)})
             if retry:

@@ -96,20 +96,6 @@ def open_journal(out: Path) -> sqlite3.Connection:
     return journal
 
 
-@contextmanager
-def only_run(out: Path) -> Iterator[None]:
-    """Only one run at a time in a folder; the kernel frees the lock of one that died."""
-    import fcntl
-
-    with open(out / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError("another 'ligands prepare' is running in this folder", where=str(out),
-                             do="wait for it, or use another folder") from None  # fmt: skip
-        yield
-
-
 def check_same(journal: sqlite3.Connection, out: Path, asked: dict[str, Any]) -> None:
     """A folder is one library prepared one way; the first run writes what and how, later ones must agree."""
     asked = {**asked, "versions": {**numeric_versions(), "dimorphite-dl": version("dimorphite-dl")}}

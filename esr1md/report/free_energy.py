@@ -5,16 +5,14 @@ The page is one file that needs no network, like the report.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
 import plotly.graph_objects as go
 
 from esr1md.analysis.free_energy import BASINS, Basins, FreeEnergy, ReplicaFreeEnergy
-from esr1md.report.figures import FONT, INK, MUTED, TEMPLATE, UNDECIDED, VARIANT_COLOURS
-
-ASSETS = Path(__file__).parent / "assets"
+from esr1md.report.convergence import write_figure_page
+from esr1md.report.figures import INK, TEMPLATE, UNDECIDED, VARIANT_COLOURS
 
 #: Points of a series that are drawn; the rest lie on the same pixels.
 _MOST_POINTS = 2000
@@ -73,30 +71,9 @@ def write_convergence(
         What was simulated: ``Y537S, apo``.
     """
     figure = convergence_figure(replicas, together, basins)
-    script = (ASSETS / "plotly-cartesian.min.js").read_text(encoding="utf-8").replace("</script", "<\\/script")
-    data = figure.to_json().replace("</", "<\\/")
     said = [verdict_line(together)]
     said += [f"Replica {i + 1}: {r.reason}." for i, r in enumerate(replicas)]
-    paragraphs = "\n".join(f"<p>{html.escape(line)}</p>" for line in said)
-    name = html.escape(title)
-    path.write_text(
-        f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Helix-12 free energy: {name}</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
-style-src 'unsafe-inline'; img-src data: blob:">
-<style>body {{ font-family: {FONT}; color: {INK}; max-width: 1100px; margin: 2em auto; padding: 0 1em }}
-p {{ color: {MUTED}; margin: .3em 0 }}</style></head><body>
-<h1>Helix-12 free energy: {name}</h1>
-{paragraphs}
-<div id="plot"></div>
-<script>{script}</script>
-<script>const figure = {data};
-Plotly.newPlot("plot", figure.data, figure.layout, {{responsive: true, displayModeBar: false}});</script>
-</body></html>
-""",
-        encoding="utf-8",
-    )
-    return path
+    return write_figure_page(figure, f"Helix-12 free energy: {title}", said, path)
 
 
 def verdict_line(together: ReplicaFreeEnergy) -> str:

@@ -5,7 +5,6 @@ The page is one file that needs no network, like the report.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +12,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from esr1md.analysis.relative_free_energy import LEAST_OVERLAP, EdgeFreeEnergy, RelativeFreeEnergy
-from esr1md.report.figures import FONT, INK, MUTED, TEMPLATE, UNDECIDED, VARIANT_COLOURS
-
-ASSETS = Path(__file__).parent / "assets"
+from esr1md.report.convergence import write_figure_page
+from esr1md.report.figures import TEMPLATE, UNDECIDED, VARIANT_COLOURS
 
 #: Points of a replica's walk that are drawn; the rest lie on the same pixels.
 _MOST_POINTS = 1000
@@ -75,31 +73,10 @@ def write_convergence(
     title
         Which edge, first ligand and then second: ``WT, antagonist: phenol to p-cresol``.
     """
-    script = (ASSETS / "plotly-cartesian.min.js").read_text(encoding="utf-8").replace("</script", "<\\/script")
-    data = convergence_figure(repeats, together).to_json().replace("</", "<\\/")
     said = [verdict_line(together)]
     said += [f"Repeat {i + 1}: {repeat_line(r)}" for i, r in enumerate(repeats)]
     said.append(f"Neighbouring states of a converged repeat overlap by {LEAST_OVERLAP:g} at least.")
-    paragraphs = "\n".join(f"<p>{html.escape(line)}</p>" for line in said)
-    name = html.escape(title)
-    path.write_text(
-        f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Relative free energy: {name}</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; \
-style-src 'unsafe-inline'; img-src data: blob:">
-<style>body {{ font-family: {FONT}; color: {INK}; max-width: 1100px; margin: 2em auto; padding: 0 1em }}
-p {{ color: {MUTED}; margin: .3em 0 }}</style></head><body>
-<h1>Relative free energy: {name}</h1>
-{paragraphs}
-<div id="plot"></div>
-<script>{script}</script>
-<script>const figure = {data};
-Plotly.newPlot("plot", figure.data, figure.layout, {{responsive: true, displayModeBar: false}});</script>
-</body></html>
-""",
-        encoding="utf-8",
-    )
-    return path
+    return write_figure_page(convergence_figure(repeats, together), f"Relative free energy: {title}", said, path)
 
 
 def verdict_line(together: EdgeFreeEnergy) -> str:

@@ -11,8 +11,7 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -344,17 +343,3 @@ def _answer(pool: WorkerPool, function: Callable, arguments: tuple) -> Any:
         return error
     except Exception as error:  # one bad compound never stops the rest; the table says what it was
         return StageError("series", f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}")
-
-
-@contextmanager
-def only_run(out: Path) -> Iterator[None]:
-    """One run at a time in a folder; the kernel frees the lock of one that died."""
-    import fcntl
-
-    with open(out / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError("another 'esr1md series' is running in this folder", where=str(out),
-                             do="wait for it, or use another --out") from None  # fmt: skip
-        yield

@@ -137,7 +137,7 @@ def test_two_runs_in_one_folder_are_refused(tmp_path):
     source = tmp_path / "a.smi"
     source.write_text("CCO\n")
     (tmp_path / "out").mkdir()
-    with library.only_run(tmp_path / "out"):
+    with library.only_run(tmp_path / "out", "ligands prepare"):
         with pytest.raises(InputError, match="another 'ligands prepare' is running"):
             prepare_library(source, tmp_path / "out", FLAT)
 

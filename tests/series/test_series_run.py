@@ -23,6 +23,7 @@ from esr1md.series.page import series_page
 from esr1md.series.table import Measured
 from esr1md.specs import HelixState
 from esr1md.store import Store
+from esr1md.store.locks import only_run
 
 CPU = PlatformChoice("CPU", {"Threads": "1"}, "test")
 TAILS = ("Cl", "Br", "C", "OC", "F")
@@ -135,8 +136,8 @@ def test_a_null_model_that_wins_is_the_headline():
 
 
 def test_one_run_at_a_time(tmp_path):
-    with run.only_run(tmp_path), pytest.raises(InputError, match="another 'esr1md series'"):
-        with run.only_run(tmp_path):
+    with only_run(tmp_path, "esr1md series"), pytest.raises(InputError, match="another 'esr1md series'"):
+        with only_run(tmp_path, "esr1md series"):
             pass
 
 
