@@ -23,6 +23,9 @@ from esr1md.commands.poses import pose as _pose_command  # noqa: F401  adds itse
 from esr1md.commands.receptors import receptors_app
 from esr1md.commands.series import series
 from esr1md.commands.stored import existing_store, stored_ranking
+from esr1md.commands.surrogate import surrogate_app
+from esr1md.commands.surrogate_propose import propose as _propose_command  # noqa: F401  adds itself to "surrogate"
+from esr1md.commands.surrogate_screen import screen as _screen_command  # noqa: F401  adds itself to "surrogate"
 from esr1md.commands.validate import coverage, validate
 from esr1md.errors import Esr1mdError, InputError
 
@@ -43,6 +46,7 @@ app = typer.Typer(
 
 app.add_typer(receptors_app, name="receptors")
 app.add_typer(ligands_app, name="ligands")
+app.add_typer(surrogate_app, name="surrogate")
 
 StoreOption = Annotated[
     Path, typer.Option("--store", "-s", envvar="ESR1MD_STORE", help="Folder that results are kept in and resumed from.")

@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
 
 if TYPE_CHECKING:
-    from esr1md.ligand.library import Progress
+    from esr1md.ligand.row_workers import Progress
 
 #: Seconds between two lines of progress where the output is no terminal.
 SAY_S = 20.0
@@ -71,7 +71,10 @@ def list_ligands(
 @ligands_app.command()
 def prepare(
     source: Annotated[
-        str, typer.Argument(metavar="FILE|SMILES", help="A .smi, .csv, .tsv or .sdf file (also .gz), or one SMILES.")
+        str,
+        typer.Argument(
+            metavar="FILE|SMILES", help="A .smi, .csv, .tsv or .sdf file (also .gz), a .parquet file, or one SMILES."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables; one library each.")],
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N rows of the file.")] = None,
@@ -130,7 +133,7 @@ def prepare(
             conformers=conformers,
             parameters=str((store or out / "store").absolute()) if parameters else "",
         )
-        with _shown() as report:
+        with shown_progress() as report:
             summary = prepare_library(
                 source, out, settings, limit=limit, workers=workers or os.cpu_count() or 1, retry=retry,
                 smiles_column=smiles_column, name_column=name_column, report=report,
@@ -144,7 +147,7 @@ def prepare(
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[Progress], None]]:
+def shown_progress() -> Iterator[Callable[[Progress], None]]:
     """Progress on standard error: one live line on a terminal, else a line now and then."""
     import time
 

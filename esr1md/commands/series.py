@@ -85,7 +85,7 @@ def series(
         from esr1md.series.compare import compared, results_csv
         from esr1md.series.compounds import compounds_of
         from esr1md.series.page import series_page
-        from esr1md.series.table import read_table
+        from esr1md.ligand.affinity_table import read_table
         from esr1md.store.locks import only_run
 
         out = out or Path(f"series-{table.stem}")

@@ -1,4 +1,4 @@
-"""Reads molecules from whatever a chemist has: a SMILES, .smi, CSV, SDF, any of them gzipped.
+"""Reads molecules from whatever a chemist has: a SMILES, .smi, CSV, SDF, any of them gzipped, or Parquet.
 
 A reader yields rows of text one at a time and never holds more than one; what a row means is decided later
 (:func:`molecule_of`), so that parsing can be done by many processes and a bad row costs only itself.
@@ -12,9 +12,9 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, Literal
 
 from rdkit import Chem, rdBase
 
@@ -22,29 +22,33 @@ from esr1md.catalogue import did_you_mean
 from esr1md.errors import InputError
 from esr1md.ligand.molecules import MAX_LINE, InputRow, clean_name
 
-Kind = Literal["smiles", "smi", "csv", "sdf"]
+Kind = Literal["smiles", "smi", "csv", "sdf", "parquet"]
 
 ENDINGS: dict[str, Kind] = {
     ".smi": "smi", ".smiles": "smi", ".ism": "smi", ".csv": "csv", ".tsv": "csv", ".tab": "csv",
-    ".sdf": "sdf", ".sd": "sdf", ".mol": "sdf",
+    ".sdf": "sdf", ".sd": "sdf", ".mol": "sdf", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip
 #: Lines of one SDF record beyond which it is no molecule.
 MAX_RECORD_LINES = 20_000
 #: A file that unpacks to more than so many bytes, at more than this ratio, is not a list of molecules.
 BOMB_BYTES, BOMB_RATIO = 64 * 2**20, 200
+#: Rows of a Parquet file that are unpacked at a time, and bytes of it that are read at a time.
+BATCH_ROWS, BUFFER_BYTES = 1024, 2**16
 
 _SMILES_COLUMNS = ("smiles", "canonical_smiles", "isomeric_smiles", "smi", "structure")
 _NAME_COLUMNS = ("name", "title", "compound", "compound_name", "ligand", "ligand_name", "id", "compound_id", "mol_id",
                  "molecule", "molecule_chembl_id", "chembl_id", "zinc_id", "dtxsid", "cas", "casrn")  # fmt: skip
 _NAME_FIELDS = ("Name", "name", "ID", "id", "Title", "COMPOUND_NAME", "chembl_id", "ChEMBL_ID", "zinc_id", "ZINC_ID")
-_FORMATS = "a SMILES, or a file that ends in .smi, .csv, .tsv or .sdf (also with .gz)"
+_PARQUET = b"PAR1"
+_FORMATS = "a SMILES, or a file that ends in .smi, .csv, .tsv or .sdf (also with .gz), or in .parquet"
 
 
 class InputFile:
     """A source of rows; iterate over it once, inside ``with``."""
 
-    def __init__(self, label: str, kind: Kind, rows: Iterator[InputRow], raw: BinaryIO | None, size: int) -> None:
-        self.label, self.kind, self._rows, self._raw, self._size = label, kind, rows, raw, size
+    def __init__(self, label: str, kind: Kind, rows: Iterator[InputRow], raw: BinaryIO | None = None,
+                 fraction: Callable[[], float] = lambda: 1.0) -> None:  # fmt: skip
+        self.label, self.kind, self._rows, self._raw, self._fraction = label, kind, rows, raw, fraction
 
     def __enter__(self) -> InputFile:
         return self
@@ -59,9 +63,7 @@ class InputFile:
     @property
     def fraction(self) -> float:
         """How much of the file has been read (0 to 1)."""
-        if self._raw is None or self._raw.closed or not self._size:
-            return 1.0
-        return min(1.0, self._raw.tell() / self._size)
+        return 1.0 if self._raw is None or self._raw.closed else self._fraction()
 
 
 def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: str | None = None,
@@ -75,13 +77,13 @@ def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: s
     kind
         What the file is; found by its ending, else by its content.
     smiles_column, name_column
-        Columns of a CSV, where the header does not say ``smiles`` and ``name``.
+        Columns of a CSV or Parquet file, where they are not called ``smiles`` and ``name``.
 
     Raises
     ------
     InputError
-        No such file, not text, a format that is not read, no SMILES column. Iterating raises it where a gzipped file
-        is damaged or unpacks without end.
+        No such file, not text, a format that is not read, no SMILES column. Iterating raises it where a gzipped or
+        Parquet file is damaged, or a gzipped one unpacks without end.
     """
     path = Path(str(source)).expanduser()
     if not str(source).strip() or not _exists(path):
@@ -98,6 +100,10 @@ def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: s
         stream = io.BufferedReader(_Unpacked(raw, str(path)) if packed else raw)
         head = stream.peek(2**16)[: 2**16]
         found = kind or _kind(path, head)
+        if found == "parquet":
+            stream.detach()  # which would close the file with itself
+            rows, fraction = _parquet_rows(raw, packed, str(path), smiles_column, name_column)
+            return InputFile(str(path), found, rows, raw, fraction)
         lines = _Lines(stream, _encoding(head, path))
         if found == "sdf":
             rows = _sdf_rows(lines)
@@ -108,7 +114,8 @@ def open_input(source: str | Path, *, kind: Kind | None = None, smiles_column: s
     except BaseException:
         raw.close()
         raise
-    return InputFile(str(path), found, rows, raw, path.stat().st_size)
+    size = max(1, path.stat().st_size)
+    return InputFile(str(path), found, rows, raw, lambda: min(1.0, raw.tell() / size))
 
 
 # -- files ------------------------------------------------------------------------------------------------
@@ -131,7 +138,7 @@ def _written_smiles(text: str, path: Path) -> InputFile:
         if ">" not in text and Chem.MolFromSmiles(parts[0], sanitize=False) is None:
             raise InputError(f"'{clean_name(text)}' is neither a file nor a SMILES", expected=_FORMATS)
     row = _smiles_row(1, 1, text if len(parts) > 1 else f"{text} ligand")
-    return InputFile("SMILES", "smiles", iter([row]), None, 0)
+    return InputFile("SMILES", "smiles", iter([row]))
 
 
 def _kind(path: Path, head: bytes) -> Kind:
@@ -141,8 +148,10 @@ def _kind(path: Path, head: bytes) -> Kind:
     ending = suffixes[-1] if suffixes else ""
     if ending in ENDINGS:
         return ENDINGS[ending]
-    if ending in (".mol2", ".pdb", ".cif", ".xlsx", ".xls", ".parquet", ".zip", ".cdx", ".rxn", ".rdf"):
+    if ending in (".mol2", ".pdb", ".cif", ".xlsx", ".xls", ".zip", ".cdx", ".rxn", ".rdf"):
         raise InputError(f"'{path}': {ending} files are not read", expected=_FORMATS, do="export it as SDF or CSV")
+    if head.startswith(_PARQUET):
+        return "parquet"
     text = head.decode("utf-8", errors="replace")
     if "V2000" in text or "V3000" in text or "M  END" in text:
         return "sdf"
@@ -253,13 +262,8 @@ def _csv_rows(lines: _Lines, label: str, smiles_column: str | None, name_column:
         return iter(())
     delimiter = max(",;\t|", key=header_line.count) if any(mark in header_line for mark in ",;\t|") else ","
     header = [cell.strip() for cell in next(csv.reader([header_line], delimiter=delimiter))]
-    smiles_at = _column(header, smiles_column, _SMILES_COLUMNS, "smiles", label, "--smiles-column")
-    name_at = _column(header, name_column, _NAME_COLUMNS, "", label, "--name-column")
-    if smiles_at is None:
-        shown = ", ".join(f"'{clean_name(cell)[:30]}'" for cell in header[:8])
-        raise InputError(f"no SMILES column among {shown}", where=f"{label}:{lines.number}",
-                         expected="a header line with a column 'smiles'",
-                         do="name the column with --smiles-column")  # fmt: skip
+    smiles_at, name_at = _columns(header, smiles_column, name_column, label, f"{label}:{lines.number}",
+                                  "a header line with a column 'smiles'")  # fmt: skip
     return _csv_body(lines, delimiter, smiles_at, name_at)
 
 
@@ -302,6 +306,18 @@ def _checked_lines(lines: _Lines) -> Iterator[str]:
         yield line + "\n"
 
 
+def _columns(header: list[str], smiles_column: str | None, name_column: str | None, label: str, where: str,
+             expected: str) -> tuple[int, int | None]:  # fmt: skip
+    """Which columns of a table hold the SMILES and, if any does, the names."""
+    smiles_at = _column(header, smiles_column, _SMILES_COLUMNS, "smiles", label, "--smiles-column")
+    name_at = _column(header, name_column, _NAME_COLUMNS, "", label, "--name-column")
+    if smiles_at is None:
+        shown = ", ".join(f"'{clean_name(cell)[:30]}'" for cell in header[:8])
+        raise InputError(f"no SMILES column among {shown}", where=where, expected=expected,
+                         do="name the column with --smiles-column")  # fmt: skip
+    return smiles_at, name_at
+
+
 def _column(header: list[str], asked: str | None, known: tuple[str, ...], part: str, label: str,
             option: str) -> int | None:  # fmt: skip
     if asked is not None:
@@ -315,6 +331,89 @@ def _column(header: list[str], asked: str | None, known: tuple[str, ...], part: 
         if name in plain:
             return plain.index(name)
     return next((i for i, cell in enumerate(plain) if part and part in cell), None)
+
+
+def _parquet_rows(raw: BinaryIO, packed: bool, label: str, smiles_column: str | None,
+                  name_column: str | None) -> tuple[Iterator[InputRow], Callable[[], float]]:  # fmt: skip
+    """The rows of a Parquet file, unpacked a batch at a time, and the share of them that has been read."""
+    import pyarrow
+    from pyarrow import parquet
+
+    if packed:
+        raise InputError("a Parquet file cannot be read while it is gzipped", where=label,
+                         do="unpack it with gunzip; Parquet is compressed by itself")  # fmt: skip
+    raw.seek(0)
+    try:
+        # pre_buffer would hold the whole column of a row group, and many writers make one row group of a file
+        file = parquet.ParquetFile(raw, buffer_size=BUFFER_BYTES, pre_buffer=False)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _damaged(label, error) from error
+    header = list(file.schema_arrow.names)
+    smiles_at, name_at = _columns(header, smiles_column, name_column, label, label, "a column 'smiles'")
+    kind = _value_type(file.schema_arrow.types[smiles_at])
+    if not _is_text(kind):
+        raise InputError(f"column '{clean_name(header[smiles_at])}' holds {kind}", where=label,
+                         expected="text: a SMILES", do="name another column with --smiles-column")  # fmt: skip
+    wanted = list(dict.fromkeys(header[at] for at in (smiles_at, name_at) if at is not None))
+    if twice := [name for name in wanted if header.count(name) > 1]:
+        raise InputError(f"two columns are called '{clean_name(twice[0])}'", where=label, expected="one")
+    total, read = max(1, file.metadata.num_rows), [0]
+
+    def rows() -> Iterator[InputRow]:
+        number = 0
+        batches = file.iter_batches(batch_size=BATCH_ROWS, columns=wanted)
+        while True:
+            try:
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                texts = _texts(batch.column(header[smiles_at]))
+                names = _texts(batch.column(header[name_at])) if name_at is not None else [""] * len(texts)
+            except (pyarrow.ArrowException, OSError) as error:
+                raise _damaged(label, error, number) from None
+            for text, name in zip(texts, names, strict=True):
+                number += 1
+                read[0] = number
+                yield _parquet_row(number, text, name)
+
+    return rows(), lambda: read[0] / total
+
+
+def _value_type(kind: Any) -> Any:
+    import pyarrow
+
+    return kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+
+    return pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)
+
+
+def _texts(column: Any) -> list[str]:
+    """The cells of an Arrow array as text; null is empty, and bytes that are no UTF-8 are taken as Latin-1."""
+    import pyarrow
+
+    kind = _value_type(column.type)
+    column = column.cast(kind)
+    if not _is_text(kind):
+        return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+    cells = column.cast(pyarrow.large_binary()).to_pylist()  # as text one bad byte would fail the whole batch
+    return ["" if cell is None else cell.decode("utf-8", "esr1md-latin1") for cell in cells]
+
+
+def _parquet_row(number: int, text: str, name: str) -> InputRow:
+    called = clean_name(name[:MAX_LINE]) or f"row {number}"
+    if len(text) > MAX_LINE:
+        return InputRow(number, number, called, "", "smiles", f"the SMILES is longer than {MAX_LINE:,} characters")
+    return InputRow(number, number, called, text.strip(), "smiles")
+
+
+def _damaged(label: str, error: Exception, after: int = 0) -> InputError:
+    said = " ".join(str(error).split())[:200]
+    return InputError(f"the Parquet file is damaged{f' after row {after}' if after else ''} ({said})", where=label,
+                      do="copy or write it again")  # fmt: skip
 
 
 def _sdf_rows(lines: _Lines) -> Iterator[InputRow]:

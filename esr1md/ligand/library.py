@@ -11,10 +11,8 @@ import dataclasses
 import faulthandler
 import itertools
 import json
-import queue
 import resource
 import sqlite3
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,18 +22,12 @@ from typing import Any
 
 from esr1md.errors import InputError, StageError
 from esr1md.ligand.inputs import InputFile, open_input
-from esr1md.ligand.library_journal import (
-    LibrarySettings,
-    Progress,
-    check_same,
-    export,
-    keep,
-    open_journal,
-)
+from esr1md.ligand.library_journal import LibrarySettings, check_same, export, keep, open_journal
 from esr1md.ligand.molecules import InputRow, molecule_of
-from esr1md.specs import Ligand, digest_of, file_digest, numeric_versions
+from esr1md.ligand.row_workers import Progress, answers, chunks_of, fingerprint, reason, tidy
+from esr1md.specs import Ligand, digest_of, numeric_versions
 from esr1md.store.locks import only_run
-from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
+from esr1md.workers import WorkerDied, WorkerPool
 
 #: Rows that one process takes at a time, and seconds after which a row is given up.
 CHUNK, ROW_LIMIT_S = 8, 120.0
@@ -97,7 +89,7 @@ def prepare_library(
                              expected="a new folder, or that of an earlier run") from error  # fmt: skip
         with closing(open_journal(out)) as journal, only_run(out, "ligands prepare"):
             columns = {"smiles_column": smiles_column, "name_column": name_column}
-            check_same(journal, out, {"source": _fingerprint(source, rows), **columns, **dataclasses.asdict(settings)})
+            check_same(journal, out, {"source": fingerprint(source, rows), **columns, **dataclasses.asdict(settings)})
             if retry:
                 journal.execute("delete from rows where failure is not null")
             progress = _run(journal, rows, out, settings, limit, workers, report)
@@ -133,7 +125,7 @@ def _prepare_row(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
     except StoreProblem:
         raise
     except InputError as error:
-        entry = {"failure": _reason(error, row)}
+        entry = {"failure": reason(error, row)}
     except (MemoryError, StageError) as error:
         cause = error.cause if isinstance(error, StageError) else "MemoryError"
         hungry = cause.startswith("MemoryError")  # the store keeps what a stage raised as its failure
@@ -144,13 +136,6 @@ def _prepare_row(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
         faulthandler.cancel_dump_traceback_later()
     return {"number": row.number, "line": row.line, "name": row.name, **entry,
             "seconds": round(time.perf_counter() - start, 4)}  # fmt: skip
-
-
-def _reason(error: InputError, row: InputRow) -> str:
-    """The message without the name, which has its own column."""
-    parts = [error.what.removeprefix(f"ligand '{row.name}': ").removeprefix(f"ligand '{row.name}' ")]
-    parts += [f"expected {error.expected}"] if error.expected else []
-    return " ".join("; ".join([*parts, *([error.do] if error.do else [])]).split())
 
 
 def _prepared(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
@@ -234,61 +219,30 @@ def _run(journal: sqlite3.Connection, rows: InputFile, out: Path, settings: Libr
     progress = Progress(total=limit)
     progress.done, progress.failed = journal.execute(counted, (within, within)).fetchone()
     progress.earlier = progress.done
-    answers: queue.Queue[Any] = queue.Queue(maxsize=4 * workers)
-    waiting = _Waiting(_not_done(journal, itertools.islice(rows, limit)), CHUNK if not settings.parameters else 1)
+    chunks = chunks_of(_not_done(journal, itertools.islice(rows, limit)), CHUNK if not settings.parameters else 1)
     start = said = saved = time.monotonic()
 
     with WorkerPool(workers, log_folder=out / "logs") as pool:
-        threads = [
-            threading.Thread(target=_work, args=(pool, waiting, settings, answers), daemon=True) for _ in range(workers)
-        ]
-        for thread in threads:
-            thread.start()
-        left = len(threads)
-        broken: BaseException | None = None
         try:
-            while left:
-                try:
-                    answer = answers.get(timeout=0.5)
-                except queue.Empty:
-                    answer = []
-                if answer is None:
-                    left -= 1
-                elif isinstance(answer, BaseException):
-                    broken = broken or answer
-                else:
-                    for entry in answer:
-                        keep(journal, entry)
-                        progress.done += 1
-                        progress.failed += "failure" in entry
-                        progress.ligands += len(entry.get("ligands", ()))
+            for _, finished in answers(pool, chunks, prepare_in_worker, settings, lost=_lost):
+                for entry in itertools.chain.from_iterable(finished):
+                    keep(journal, entry)
+                    progress.done += 1
+                    progress.failed += "failure" in entry
+                    progress.ligands += len(entry.get("ligands", ()))
                 now = time.monotonic()
-                if now - saved > 1.0 or not left:
+                if now - saved > 1.0:
                     journal.commit()
                     saved = now
-                progress.seconds, progress.fraction = now - start, rows.fraction
-                if progress.done == progress.earlier:
-                    progress._begun_at = progress.fraction
-                if now - said > 0.5 or not left:
+                progress.now(now - start, rows.fraction)
+                if now - said > 0.5:
                     report(progress)
                     said = now
         finally:
             journal.commit()  # also when it is interrupted: what has finished is kept
-    if broken is not None:
-        raise broken
-    _tidy(out / "logs")
+    report(progress)
+    tidy(out / "logs")
     return progress
-
-
-class _Waiting:
-    """Chunks of the rows that are to be done, for several threads."""
-
-    def __init__(self, rows: Iterator[InputRow], chunk: int) -> None:
-        self._rows, self._chunk, self._guard = rows, chunk, threading.Lock()
-
-    def take(self) -> list[InputRow]:
-        with self._guard:
-            return list(itertools.islice(self._rows, self._chunk))
 
 
 def _not_done(journal: sqlite3.Connection, rows: Iterator[InputRow]) -> Iterator[InputRow]:
@@ -303,43 +257,6 @@ def _not_done(journal: sqlite3.Connection, rows: Iterator[InputRow]) -> Iterator
             yield row
 
 
-def _work(pool: WorkerPool, waiting: _Waiting, settings: LibrarySettings, answers: queue.Queue) -> None:
-    """One thread: chunk after chunk in a process; rows of a chunk whose process died are tried one by one."""
-    try:
-        while chunk := waiting.take():
-            try:
-                answers.put(pool.call(prepare_in_worker, chunk, settings))
-            except WorkerDied as death:
-                if len(chunk) == 1:
-                    answers.put([_lost(chunk[0], death)])
-                    continue
-                for row in chunk:
-                    try:
-                        answers.put(pool.call(prepare_in_worker, [row], settings))
-                    except WorkerDied as again:
-                        answers.put([_lost(row, again)])
-    except PoolClosed:
-        pass
-    except BaseException as error:
-        answers.put(error)
-    finally:
-        answers.put(None)
-
-
-def _lost(row: InputRow, death: WorkerDied) -> dict[str, Any]:
-    return {"number": row.number, "line": row.line, "name": row.name, "seconds": 0.0,
-            "failure": f"{death}, or it took longer than {ROW_LIMIT_S:.0f} s"}  # fmt: skip
-
-
-def _fingerprint(source: str | Path, rows: InputFile) -> str:
-    return f"sha256:{file_digest(Path(str(source)).expanduser())}" if rows.kind != "smiles" else str(source)
-
-
-def _tidy(logs: Path) -> None:
-    """Empty logs say nothing; the folder goes when nothing is left in it."""
-    if logs.is_dir():
-        for path in logs.iterdir():
-            if path.stat().st_size == 0:
-                path.unlink()
-        if not any(logs.iterdir()):
-            logs.rmdir()
+def _lost(row: InputRow, death: WorkerDied) -> list[dict[str, Any]]:
+    return [{"number": row.number, "line": row.line, "name": row.name, "seconds": 0.0,
+             "failure": f"{death}, or it took longer than {ROW_LIMIT_S:.0f} s"}]  # fmt: skip

@@ -5,12 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
-import os
 import sqlite3
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import Any
 
 from esr1md.errors import InputError
 from esr1md.ligand.molecules import table_cell
+from esr1md.ligand.row_workers import Progress, replacing
 from esr1md.specs import numeric_versions
 
 JOURNAL = "library.sqlite"
@@ -55,34 +53,6 @@ class LibrarySettings:
     max_isomers: int = 16
     conformers: bool = True
     parameters: str = ""
-
-
-@dataclass
-class Progress:
-    """How far a library is."""
-
-    done: int = 0
-    failed: int = 0
-    ligands: int = 0
-    earlier: int = 0
-    total: int | None = None
-    fraction: float = 0.0
-    seconds: float = 0.0
-    _begun_at: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Rows per second of this run."""
-        return (self.done - self.earlier) / self.seconds if self.seconds > 0 else 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Estimated from the rows, or from the part of the file, that this run has got through."""
-        fraction = self.done / self.total if self.total else self.fraction
-        begun = self.earlier / self.total if self.total else self._begun_at
-        if fraction <= begun or self.done - self.earlier < 3:
-            return None
-        return self.seconds * (1.0 - fraction) / (fraction - begun)
 
 
 def open_journal(out: Path) -> sqlite3.Connection:
@@ -131,7 +101,7 @@ def export(journal: sqlite3.Connection, out: Path, label: str, progress: Progres
     within = (limit if limit is not None else sys.maxsize,)
     n_ligands = _write_ligands(journal, out, within)
     n_records = _write_sdf(journal, out, within) if settings.conformers or settings.parameters else 0
-    with _replacing(out / "failures.csv") as handle:
+    with replacing(out / "failures.csv") as handle:
         writer = csv.writer(handle)
         writer.writerow(("row", "line", "name", "reason"))
         query = "select number, line, name, failure from rows where failure is not null and number <= ? order by number"
@@ -150,7 +120,7 @@ def export(journal: sqlite3.Connection, out: Path, label: str, progress: Progres
         "rows_per_second": round(progress.rate, 3), "settings": dataclasses.asdict(settings),
         "files": ["ligands.csv", *(["ligands.sdf"] if n_records else []), "failures.csv"],
     }  # fmt: skip
-    with _replacing(out / "summary.json") as handle:
+    with replacing(out / "summary.json") as handle:
         handle.write(json.dumps(summary, indent=2) + "\n")
     return summary
 
@@ -163,7 +133,7 @@ def _write_ligands(journal: sqlite3.Connection, out: Path, within: tuple[int]) -
                 order by b.row, b.isomer limit 1)
         from ligands l join rows r on r.number = l.row where l.row <= ? order by l.row, l.isomer"""
     count = 0
-    with _replacing(out / "ligands.csv") as handle:
+    with replacing(out / "ligands.csv") as handle:
         writer = csv.writer(handle)
         writer.writerow(_COLUMNS)
         for (row, isomer, name, ligand, label, smiles, key, charge, state, share, others, compound, removed,
@@ -181,7 +151,7 @@ def _write_sdf(journal: sqlite3.Connection, out: Path, within: tuple[int]) -> in
     count = 0
     query = ("select row, isomer, name, smiles, inchikey, charge, sdf from ligands where sdf is not null and row <= ? "
              "order by row, isomer")  # fmt: skip
-    with _replacing(out / "ligands.sdf") as handle:
+    with replacing(out / "ligands.sdf") as handle:
         for row, isomer, name, smiles, key, charge, block in journal.execute(query, within):
             text = zlib.decompress(block).decode()
             handle.write(f"{name}\n{text.partition(chr(10))[2]}")
@@ -190,12 +160,3 @@ def _write_sdf(journal: sqlite3.Connection, out: Path, within: tuple[int]) -> in
             handle.write("$$$$\n")
             count += 1
     return count
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """A text file that appears whole or not at all."""
-    part = path.with_name(f"{path.name}.part")
-    with open(part, "w", encoding="utf-8", newline="") as handle:
-        yield handle
-    os.replace(part, path)

@@ -11,9 +11,9 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import Crippen, Descriptors
 
 from esr1md.errors import InputError
+from esr1md.ligand.affinity_table import RT, LeftOut, Measured
 from esr1md.ligand.molecules import molecule_from_smiles
 from esr1md.ligand.states import prepare_compound
-from esr1md.series.table import RT, LeftOut, Measured
 from esr1md.specs import Ligand
 
 #: Protonation states with a smaller share at pH 7.4 are not computed (-RT ln of it is 1.4 kcal/mol).

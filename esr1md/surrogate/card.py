@@ -1,136 +1,172 @@
-"""What a surrogate is worth, in numbers and words, and its files."""
+"""The card of a surrogate: what it was trained on, what it is worth, what it must not be used for."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import load_file, save_file
+from esr1md.catalogue import data_path
+from esr1md.errors import InputError
 
-from esr1md.surrogate.model import SurrogateModel
-
-#: Unit of each head's predictions.
+#: Unit of each score's predictions.
 UNITS = {"binding": "kcal/mol", "helix12": "angstrom"}
-
-
-@dataclass(frozen=True)
-class HeadError:
-    """What a head is worth on ligands left out of training, in its unit.
-
-    ``rmse`` and ``mean_rmse`` are those of the model and of always guessing the mean of the state, each ligand
-    counting once; ``n_ligands`` is the number left out in turn.
-    """
-
-    rmse: float
-    mean_rmse: float
-    n_ligands: int
-
-    @property
-    def better_than_mean(self) -> bool:
-        return self.rmse < self.mean_rmse
+_WORDS = {"binding": "binding", "helix12": "helix 12", "binding_shift": "the change of binding by a mutation",
+          "helix12_shift": "the change of helix 12 by a mutation"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Card:
-    """Model card: what the surrogate was trained on and what it is worth.
+    """Model card.
 
-    ``variant_spread`` is the root mean square difference between variants of one ligand and state, per head: what
-    may be missed for a variant that was not simulated. ``states`` lists, per head, the helix-12 states it was
-    measured in; ``smiles`` the training ligands by name.
+    Attributes
+    ----------
+    affinity
+        ``source``, ``attribution``, ``n_compounds``, ``n_bounds``, ``n_assays``, ``left_out``, ``seed``, ``settings``,
+        ``weight``, ``noise``, ``least_similarity`` and ``held_out`` (figures of evaluation.py).
+    simulation
+        Empty, or ``protocol``, ``screens``, ``n_replicas``, ``n_cells``, ``ligands``, ``variants``, ``states``,
+        ``seed`` and ``skills``.
+    versions
+        Of the packages that change numbers.
     """
 
-    seed: int
-    n_replicas: int
-    n_cells: int
-    variants: tuple[str, ...]
-    states: dict[str, tuple[str, ...]]
-    smiles: dict[str, str]
-    errors: dict[str, HeadError]
-    variant_spread: dict[str, float]
-    sizes: dict[str, int]
+    affinity: dict[str, Any]
+    simulation: dict[str, Any]
     versions: dict[str, str]
 
 
-@dataclass(frozen=True)
-class Surrogate:
-    """A trained model with its card."""
-
-    model: SurrogateModel
-    card: Card
+def shipped_folder() -> Path:
+    """The folder of the surrogate that is shipped."""
+    return data_path("ligands") / "surrogate"
 
 
-def limits_of(card: Card) -> tuple[str, ...]:
-    """What the ranking must say of the predictions."""
-    said = [
-        f"Predicted cells come from a surrogate trained on {card.n_replicas} replicas of {len(card.smiles)} ligands of "
-        "this screen; they inherit every limit of the simulations and are no evidence of their own."
-    ]
-    for head, error in card.errors.items():
-        if not error.better_than_mean:
-            said.append(
-                f"For {'binding' if head == 'binding' else 'helix 12'} the surrogate is no better on unseen ligands "
-                f"than the mean of the simulated cells (error {error.rmse:.1f} against {error.mean_rmse:.1f} "
-                f"{UNITS[head]}): do not rank by its predictions."
-            )
-    return tuple(said)
-
-
-def save(surrogate: Surrogate, folder: Path) -> None:
-    """Write ``model.safetensors``, ``card.json`` and ``card.md``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.contiguous() for k, v in surrogate.model.state_dict().items()}, folder / "model.safetensors")
-    (folder / "card.json").write_text(json.dumps(asdict(surrogate.card), indent=1, sort_keys=True))
-    (folder / "card.md").write_text(card_text(surrogate.card))
-
-
-def load(folder: Path) -> Surrogate:
-    """Read what :func:`save` wrote.
+def load_card(folder: Path) -> Card:
+    """The card of a surrogate, without its weights.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no surrogate in ``folder``.
+    InputError
+        There is none, or it is none of this version.
     """
-    data = json.loads((folder / "card.json").read_text())
-    data["errors"] = {head: HeadError(**error) for head, error in data["errors"].items()}
-    data["variants"] = tuple(data["variants"])
-    data["states"] = {head: tuple(states) for head, states in data["states"].items()}
-    card = Card(**data)
-    model = SurrogateModel(**card.sizes)
-    model.load_state_dict(load_file(folder / "model.safetensors"))
-    return Surrogate(model.eval(), card)
+    path = folder / "card.json"
+    try:
+        return Card(**json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"no card can be read ({error.strerror})", where=str(path),
+                         expected="a folder that esr1md surrogate train has written") from error  # fmt: skip
+    except (TypeError, ValueError) as error:
+        raise InputError(f"this is no card of this version ({error})", where=str(path)) from None
+
+
+def statement(card: Card) -> str:
+    """One sentence, to stand on every output: what the numbers are."""
+    assay = "pchembl is a prediction of what an assay with wild-type ER-alpha would measure"
+    if not card.simulation:
+        return f"{assay}; it says nothing of mutants or of helix 12, for this surrogate was trained on no simulations."
+    return (
+        f"{assay}; binding and helix-12 columns are predictions of simulation scores (protocol "
+        f"{card.simulation['protocol']}, {card.simulation['n_replicas']} replicas of {len(card.simulation['ligands'])} "
+        "ligands), not of measurements."
+    )
+
+
+def skill_limits(skills: list[dict[str, Any]]) -> list[str]:
+    """A sentence for each head that is no better than the plain guess."""
+    said = []
+    for skill in skills:
+        if skill["skilled"]:
+            continue
+        score = skill["head"].removesuffix("_shift")
+        shift = skill["head"].endswith("_shift")
+        plain = "the wild type's value" if shift else "the mean of the simulated cells"
+        what = {"ligand": "unseen ligands", "variant": "unseen variants"}[skill["left_out"]]
+        said.append(
+            f"No skill for {_WORDS[skill['head']]} on {what}: the surrogate (error {skill['rmse']:.2f} {UNITS[score]}) "
+            f"is not clearly better than {plain} ({skill['plain_rmse']:.2f}), which stands in for it."
+        )
+    return said
+
+
+def limits_of(card: Card) -> tuple[str, ...]:
+    """What a ranking must say of the predictions."""
+    if not card.simulation:
+        return ()
+    about = card.simulation
+    return (
+        f"Predicted cells come from a surrogate trained on {about['n_replicas']} replicas of {len(about['ligands'])} "
+        "ligands of this screen; they inherit every limit of the simulations and are no evidence of their own.",
+        *skill_limits(about["skills"]),
+    )
 
 
 def card_text(card: Card) -> str:
-    """The model card as Markdown."""
+    """The card as Markdown."""
+    about, held = card.affinity, card.affinity["held_out"]
+    settings = ", ".join(f"{name} {value}" for name, value in about["settings"].items())
+    text = f"""# Surrogate
+
+## What it predicts
+
+- `pchembl`: the affinity (-log10 mol/l) that a binding assay with wild-type ER-alpha would measure; 90 % intervals.
+- {
+        "Simulation scores (MM/GBSA binding, helix 12), see below."
+        if card.simulation
+        else "Nothing of mutants or of helix 12: it was trained on no simulations."
+    }
+
+## Affinity
+
+Trained on {about["n_compounds"]:,} compounds of {about["source"]} ({about["n_bounds"]:,} of them only bounds, used as
+such; {about["n_assays"]} assays with an offset of their own; {about["left_out"]:,} rows not used). {
+        about["attribution"]
+    }
+
+Kernel regression on Morgan counts (noise {about["noise"]:g} of the variance) plus {about["weight"]:.2f} times the mean
+correction of five message-passing networks ({settings}; seed {about["seed"]}). Each network left a fifth of the
+Bemis-Murcko scaffolds out; half of that fifth decided when to stop, the other half gave these figures (single networks;
+the mean of the five is a little better) and calibrated the interval:
+
+| compounds | MAE | RMSE | Spearman | NLL | 90 % intervals hold | mean width |
+|---|---|---|---|---|---|---|
+| {held["n"]:,} | {held["mae"]:.2f} | {held["rmse"]:.2f} | {held["spearman"]:.2f} | {held["nll"]:.2f} | \
+{100 * held["coverage"]:.0f} % (by construction) | {held["width"]:.2f} |
+
+## Limits
+
+- Assay values of many laboratories are what it learned; their own disagreement is about half a log unit.
+- Compounds less than {about["least_similarity"]:.2f} similar (Tanimoto of Morgan counts) to every training compound are
+  outside the domain and flagged. The interval is calibrated on average, not for each chemotype.
+- A table of published compounds holds few inactive ones: of a random library most predictions are too high.
+- Affinity is not degradation, not efficacy, and not resistance to mutations.
+"""
+    if card.simulation:
+        text += _simulation_text(card.simulation)
+    versions = ", ".join(f"{name} {number}" for name, number in card.versions.items())
+    return f"{text}\nVersions: {versions}.\n"
+
+
+def _simulation_text(about: dict[str, Any]) -> str:
     rows = "\n".join(
-        f"| {head} ({UNITS[head]}) | {e.rmse:.2f} | {e.mean_rmse:.2f} | {e.n_ligands} | "
-        f"{'yes' if e.better_than_mean else 'no'} |"
-        for head, e in card.errors.items()
+        f"| {s['head']} ({UNITS[s['head'].removesuffix('_shift')]}) | {s['left_out']}s | {s['n']} | {s['rmse']:.2f} | "
+        f"{s['plain_rmse']:.2f} | {'yes' if s['skilled'] else 'no'} | {s['half_width']:.2f} |"
+        for s in about["skills"]
     )
-    limits = "\n".join(f"- {sentence}" for sentence in limits_of(card))
-    states = sorted({state for known in card.states.values() for state in known})
-    sizes = card.sizes
-    return f"""# Surrogate of this screen
+    limits = "\n".join(f"- {said}" for said in skill_limits(about["skills"])) or "- None found by leaving out."
+    return f"""
+## Simulation scores
 
-{sizes["members"]} multilayer perceptrons of {sizes["hidden"]} hidden units on {sizes["n_components"]} principal
-components of the ligands' Morgan counts and descriptors, the change each mutation makes near the pocket and
-helix 12, and the starting helix-12 state.
+Trained on {about["n_replicas"]} replicas ({about["n_cells"]} cells, protocol {about["protocol"]}) of
+{len(about["ligands"])} ligands ({", ".join(about["ligands"])}); variants {", ".join(about["variants"])}; states
+{", ".join(about["states"])}; seed {about["seed"]}. Errors on ligands, and on variants, left out of training one by one.
+The plain guess is the mean of the state for a score and the wild type's value for a shift; it stands in where the
+network is not clearly better.
 
-Trained on {card.n_replicas} replicas ({card.n_cells} cells) of {len(card.smiles)} ligands
-({", ".join(card.smiles)}); variants {", ".join(card.variants)}; states {", ".join(states)}. Seed {card.seed};
-{", ".join(f"{name} {number}" for name, number in card.versions.items())}.
-
-Root mean square error on cells of ligands left out of training:
-
-| score | surrogate | mean of the state | ligands | better than the mean |
-|---|---|---|---|---|
+| head | left out | n | error | plain guess | skill | 95 % half-width |
+|---|---|---|---|---|---|---|
 {rows}
 
-The 95 % interval of a prediction is Student's t (ligands left out - 1 degrees of freedom) times the error above
-and the spread of the members, added in quadrature; for a variant that was not simulated also the difference
-between variants ({", ".join(f"{h} {v:.2f} {UNITS[h]}" for h, v in card.variant_spread.items())}).
-
 {limits}
+- They inherit every limit of the simulations and are no evidence of their own.
 """

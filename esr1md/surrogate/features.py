@@ -6,24 +6,31 @@ pocket and helix 12), never by name, so that a mutation not simulated can be ask
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 from rdkit import Chem
-from rdkit.Chem import Crippen, Descriptors, rdFingerprintGenerator, rdMolDescriptors
+from rdkit.Chem import Crippen, rdMolDescriptors
 
 from esr1md.receptor.frame import HELIX12, bundled_model, model_alpha_carbons
 from esr1md.receptor.sequence import parse_variant
 from esr1md.specs import HelixState, Ligand
+from esr1md.surrogate.affinity import AffinityModel
+from esr1md.surrogate.standard import standard_smiles
 
-FINGERPRINT_BITS = 512
 DESCRIPTORS = (
     "heavy_atoms", "log_p", "polar_surface", "donors", "acceptors", "rotatable_bonds", "rings", "aromatic_rings",
-    "fraction_sp3", "formal_charge", "cationic_nitrogens", "carboxylates",
+    "fraction_sp3", "basic_nitrogens", "carboxylic_acids",
 )  # fmt: skip
 PLACES = ("pocket", "h12_agonist", "h12_antagonist")
 CHANGES = ("mutated", "hydropathy", "volume", "charge", "helix_propensity")
-VARIANT_FEATURES = (*(f"{place}_{change}" for place in PLACES for change in CHANGES), "mutations", "deletions")
+#: What its empty receptor showed in the simulations, mutant less wild type, agonist state (ReplicaObservation.summary).
+APO_METRICS = ("helix12_angstrom", "h12_core_rmsf_ratio", "latch_537_351_angstrom")
+VARIANT_FEATURES = (
+    *(f"{place}_{change}" for place in PLACES for change in CHANGES), "mutations", "deletions",
+    *(f"apo_{metric}" for metric in APO_METRICS), "apo_measured",
+)  # fmt: skip
 STATES = tuple(str(state) for state in HelixState)
 
 #: Residues within 4.5 A of 4-hydroxytamoxifen in 3ERT chain A.
@@ -54,33 +61,52 @@ HELIX_PROPENSITY = {
 }  # fmt: skip
 
 
-def ligand_features(ligand: Ligand | None) -> np.ndarray:
-    """Fingerprint and descriptors of a ligand.
+def ligand_features(ligand: Ligand | None, affinity: AffinityModel) -> np.ndarray:
+    """:func:`parent_features` of one ligand.
 
     Parameters
     ----------
     ligand
-        ``None`` for apo.
+        ``None`` for apo: all NaN, which the model reads as "like the average ligand" and tells apart by a flag.
 
     Returns
     -------
-    (FINGERPRINT_BITS + len(DESCRIPTORS),) float64
-        ``log(1 + count)`` of the Morgan fragments of radius 2, folded; then :data:`DESCRIPTORS`. All NaN for
-        apo, which the model reads as "like the average ligand" and is told apart by a flag.
+    (L,) float64
 
     Raises
     ------
-    ValueError
+    InputError
         If RDKit cannot read the SMILES (ligands are checked where they enter).
     """
     if ligand is None:
-        return np.full(FINGERPRINT_BITS + len(DESCRIPTORS), np.nan)
-    mol = molecule(ligand.smiles)
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=FINGERPRINT_BITS)
-    counts = generator.GetCountFingerprintAsNumPy(mol).astype(float)
-    cationic = sum(a.GetSymbol() == "N" and a.GetFormalCharge() > 0 for a in mol.GetAtoms())
-    acid = len(mol.GetSubstructMatches(Chem.MolFromSmarts("C(=O)[O-,OH]")))
-    descriptors = [
+        return np.full(n_ligand_features(affinity), np.nan)
+    parent, smiles = standard_smiles(ligand.name, ligand.smiles)
+    return parent_features([parent], [smiles], affinity)[0]
+
+
+def parent_features(molecules: Sequence[Chem.Mol], smiles: Sequence[str], affinity: AffinityModel) -> np.ndarray:
+    """What the affinity model makes of n compounds, and descriptors that a chemist would name.
+
+    Parameters
+    ----------
+    molecules, smiles
+        Neutral parents (:mod:`esr1md.surrogate.standard`).
+    affinity
+        Its message passing encodes the ligands.
+
+    Returns
+    -------
+    (n, L) float64
+        The molecule's vector in every member, its predicted pChEMBL, :data:`DESCRIPTORS`.
+    """
+    predicted = affinity.predict(molecules, smiles).value
+    described = np.array([_descriptors(mol) for mol in molecules], dtype=float).reshape(-1, len(DESCRIPTORS))
+    return np.concatenate([affinity.vectors(smiles), predicted[:, None], described], axis=1)
+
+
+def _descriptors(mol: Chem.Mol) -> list[float]:
+    basic, acid = _charged_groups()
+    return [
         mol.GetNumHeavyAtoms(),
         Crippen.MolLogP(mol),
         rdMolDescriptors.CalcTPSA(mol),
@@ -89,20 +115,33 @@ def ligand_features(ligand: Ligand | None) -> np.ndarray:
         rdMolDescriptors.CalcNumRotatableBonds(mol),
         rdMolDescriptors.CalcNumRings(mol),
         rdMolDescriptors.CalcNumAromaticRings(mol),
-        Descriptors.FractionCSP3(mol),
-        Chem.GetFormalCharge(mol),
-        cationic,
-        acid,
+        rdMolDescriptors.CalcFractionCSP3(mol),
+        len(mol.GetSubstructMatches(basic)),
+        len(mol.GetSubstructMatches(acid)),
     ]
-    return np.concatenate([np.log1p(counts), np.array(descriptors, dtype=float)])
 
 
-def variant_features(variant: str) -> np.ndarray:
-    """What a variant changes, weighted by how near the pocket and helix 12 it does so.
+@lru_cache(maxsize=1)
+def _charged_groups() -> tuple[Chem.Mol, Chem.Mol]:
+    """Patterns of what is charged at pH 7.4, in the neutral parent: alkyl amines, carboxylic acids."""
+    return (
+        Chem.MolFromSmarts("[NX3;!$(N~[!#6;!#1]);!$(N[#6]=,:[*]);!$(N[#6]#[*])]"),
+        Chem.MolFromSmarts("C(=O)[OX2H1]"),
+    )
+
+
+def n_ligand_features(affinity: AffinityModel) -> int:
+    """Length of :func:`ligand_features`."""
+    return affinity.vector_length + 1 + len(DESCRIPTORS)
+
+
+def variant_features(variant: str, apo: Sequence[float] | None = None) -> np.ndarray:
+    """What a variant changes, weighted by its nearness to pocket and helix 12, and what its empty receptor showed.
 
     For each place of :data:`PLACES`, the sum over mutations of ``exp(-d / REACH_ANGSTROM)`` times 1 and the change
     of each property (a deletion loses the whole residue), with d the least C-alpha distance in the
-    bundled model; then the numbers of mutations and of deletions.
+    bundled model; then the numbers of mutations and of deletions; then ``apo``, the change of :data:`APO_METRICS` from
+    the wild type (0 where it was not simulated, which the last feature tells).
 
     Returns
     -------
@@ -119,7 +158,10 @@ def variant_features(variant: str) -> np.ndarray:
         nearness = np.exp(-distances(mutation.position) / REACH_ANGSTROM)
         totals += nearness[:, None] * np.array(change)
     deletions = sum(not m.mutant for m in mutations)
-    return np.concatenate([totals.ravel(), [len(mutations), deletions]])
+    shown = np.zeros(len(APO_METRICS) + 1)
+    if apo is not None and mutations:
+        shown[:] = [*apo, 1.0]
+    return np.concatenate([totals.ravel(), [len(mutations), deletions], shown])
 
 
 @lru_cache(maxsize=512)
@@ -141,23 +183,3 @@ def distances(position: int) -> np.ndarray:
 def state_features(state: str) -> np.ndarray:
     """One-hot helix-12 state: (3,), in the order of :data:`STATES`."""
     return np.array([float(state == known) for known in STATES])
-
-
-def tanimoto(ligand: Ligand, others: list[Ligand]) -> float:
-    """Greatest Tanimoto similarity (count Morgan, radius 2) of a ligand to ``others``; 0 without any."""
-    generator = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
-    own = generator.GetCountFingerprintAsNumPy(molecule(ligand.smiles)).astype(float)
-    best = 0.0
-    for other in others:
-        counts = generator.GetCountFingerprintAsNumPy(molecule(other.smiles)).astype(float)
-        best = max(best, float(np.minimum(own, counts).sum() / np.maximum(own, counts).sum()))
-    return best
-
-
-@lru_cache(maxsize=2048)
-def molecule(smiles: str) -> Chem.Mol:
-    """The RDKit molecule of a SMILES; ``ValueError`` if there is none."""
-    mol = Chem.MolFromSmiles(smiles)
-    if mol is None:
-        raise ValueError(f"RDKit cannot read the SMILES {smiles!r}")
-    return mol

@@ -1,4 +1,4 @@
-"""Fill the cells that were not simulated, with intervals as wide as the surrogate's error on unseen ligands."""
+"""Fill the cells that were not simulated, with intervals as wide as the surrogate's error on what it had not seen."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-from scipy import stats
+from scipy.sparse import csr_array
 
 from esr1md.scoring.cells import CellKey, ReplicaObservation, reader_notes
 from esr1md.scoring.ligand_ranks import is_agonist
 from esr1md.scoring.scores import CellScore, Ranking, Score
 from esr1md.specs import HelixState, Ligand
-from esr1md.surrogate.card import UNITS, Surrogate
-from esr1md.surrogate.features import ligand_features, state_features, tanimoto, variant_features
-from esr1md.surrogate.model import HEADS
+from esr1md.surrogate.card import UNITS
+from esr1md.surrogate.cells import APO
+from esr1md.surrogate.kernel import morgan_counts, tanimoto
+from esr1md.surrogate.simulation import Prediction
+from esr1md.surrogate.standard import standard_smiles
+from esr1md.surrogate.surrogate import Surrogate
 from esr1md.surrogate.training import train
 
 
@@ -36,52 +37,17 @@ def predict(surrogate: Surrogate, cells: Sequence[CellKey], ligands: Mapping[str
     -------
     tuple of CellScore
         In the order of ``cells``, with ``origin="predicted"`` and no replicas; ``metrics`` holds
-        ``tanimoto_to_training``, the similarity to the nearest ligand trained on. Apo has no binding, nor has
-        a state in which none was measured.
+        ``tanimoto_to_training``, the similarity to the nearest ligand that was simulated. Apo has no binding, nor has
+        a state in which none was measured. Where a head has no skill its plain guess is given and ``notes`` say so.
 
     Raises
     ------
     ValueError
         For a helix-12 state of which nothing was simulated: its scores cannot be extrapolated.
     """
-    card = surrogate.card
-    trained_states = {state for states in card.states.values() for state in states}
-    if strange := sorted({state for _, _, state in cells} - trained_states):
-        known = ", ".join(sorted(trained_states))
-        raise ValueError(f"the surrogate was trained on {known}, not on {', '.join(strange)}")
-    if not cells:
-        return ()
-    with torch.no_grad():
-        members = surrogate.model(
-            torch.from_numpy(np.array([ligand_features(None if c[1] == "apo" else ligands[c[1]]) for c in cells])),
-            torch.from_numpy(np.array([variant_features(c[0]) for c in cells])),
-            torch.from_numpy(np.array([state_features(c[2]) for c in cells])),
-        ).numpy()
-    mean, spread = members.mean(axis=0), members.std(axis=0, ddof=1)
-    trained = [Ligand(name, smiles, "", 0) for name, smiles in card.smiles.items()]
-
-    def score(i: int, head: str) -> Score | None:
-        variant, ligand, state = cells[i]
-        if head not in card.errors or state not in card.states[head] or (head == "binding" and ligand == "apo"):
-            return None
-        error, column = card.errors[head], HEADS.index(head)
-        variance = error.rmse**2 + float(spread[i, column]) ** 2
-        if variant not in card.variants:
-            variance += card.variant_spread[head] ** 2
-        half = float(stats.t.ppf(0.975, max(1, error.n_ligands - 1))) * math.sqrt(variance)
-        value = float(mean[i, column])
-        return Score(
-            value=value, low=value - half, high=value + half, n_replicas=0, unit=UNITS[head], origin="predicted"
-        )
-
-    def similarity(name: str) -> dict[str, Score]:
-        if name == "apo":
-            return {}
-        value = tanimoto(ligands[name], trained)
-        near = Score(value=value, low=None, high=None, n_replicas=0, unit="fraction", origin="predicted")
-        return {"tanimoto_to_training": near}
-
-    near = {name: similarity(name) for name in {cell[1] for cell in cells}}
+    found = surrogate.simulation.predict(cells, ligands, surrogate.affinity)
+    trained = morgan_counts([standard_smiles(n, s)[0] for n, s in surrogate.simulation.smiles.items()])
+    near = {name: _similarity(ligands[name], trained) for name in {cell[1] for cell in cells} - {APO}}
     return tuple(
         CellScore(
             variant=variant,
@@ -89,15 +55,33 @@ def predict(surrogate: Surrogate, cells: Sequence[CellKey], ligands: Mapping[str
             state=state,
             n_replicas=0,
             n_failed=0,
-            binding=score(i, "binding"),
+            binding=_score(said.get("binding"), "binding"),
             binding_relative=None,
-            helix12=score(i, "helix12"),
-            metrics=near[ligand],
-            notes="; ".join(reader_notes(ligands.get(ligand), ())),
+            helix12=_score(said.get("helix12"), "helix12"),
+            metrics={"tanimoto_to_training": near[ligand]} if ligand in near else {},
+            notes="; ".join([*reader_notes(ligands.get(ligand), ()), *_plain_notes(said)]),
             origin="predicted",
         )
-        for i, (variant, ligand, state) in enumerate(cells)
+        for (variant, ligand, state), said in zip(cells, found, strict=True)
     )
+
+
+def _score(said: Prediction | None, head: str) -> Score | None:
+    if said is None:
+        return None
+    low, high = said.value - said.half_width, said.value + said.half_width
+    return Score(value=said.value, low=low, high=high, n_replicas=0, unit=UNITS[head], origin="predicted")
+
+
+def _plain_notes(said: Mapping[str, Prediction]) -> list[str]:
+    plain = [{"binding": "binding", "helix12": "helix 12"}[head] for head, each in said.items() if each.plain]
+    return [f"no skill for {' and '.join(plain)}: a plain guess"] if plain else []
+
+
+def _similarity(ligand: Ligand, trained: csr_array) -> Score:
+    own = morgan_counts([standard_smiles(ligand.name, ligand.smiles)[0]])
+    value = float(tanimoto(own, trained).max())
+    return Score(value=value, low=None, high=None, n_replicas=0, unit="fraction", origin="predicted")
 
 
 def missing_cells(
@@ -121,8 +105,8 @@ def missing_cells(
         for cell in dict.fromkeys(wanted)
         if cell not in simulated
         and cell not in unfit
-        and cell[2] in surrogate.card.states["helix12" if cell[1] == "apo" else "binding"]
-        and (cell[1] == "apo" or cell[1] in ligands)
+        and cell[2] in surrogate.simulation.states["helix12" if cell[1] == APO else "binding"]
+        and (cell[1] == APO or cell[1] in ligands)
     )
 
 
@@ -171,13 +155,16 @@ def add_predictions(
     reference_ligand: Mapping[str, str] | str | None = None,
     planned: Iterable[CellKey] = (),
     seed: int = 0,
+    base: Surrogate | None = None,
 ) -> Ranking:
     """Train on the replicas of a screen, fill its holes and write the limits of that into the ranking.
 
     The ranking of simulated ligands is not touched. Parameters as for
     :func:`~esr1md.surrogate.training.train` and :func:`predict_missing`.
     """
-    surrogate, limits = train(observations, ligands, folder, seed)
+    surrogate, limits = train(
+        observations, ligands, folder, seed, base=base, protocol=ranking.protocol, screens=[ranking.screen]
+    )
     if surrogate is None:
         return ranking.model_copy(update={"predictions": (), "limits": ranking.limits + limits})
     if reference_ligand is None or isinstance(reference_ligand, str):

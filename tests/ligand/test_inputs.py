@@ -6,7 +6,9 @@ import gzip
 import io
 import zlib
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
@@ -257,6 +259,59 @@ def test_every_format_gives_the_same_rows(tmp_path):
                 assert [Chem.MolToSmiles(molecule_of(row)) for row in rows] == ["CCO", "CCN"], path
 
 
+def parquet_file(path, **columns):
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
+    return path
+
+
+def test_parquet_gives_the_same_rows(tmp_path):
+    smiles, names = ["CCO", None, "CCN"], ["one", "two", None]
+    for number, column in enumerate((pyarrow.array(smiles), pyarrow.array(smiles, pyarrow.large_string()),
+                                     pyarrow.array(smiles).dictionary_encode())):  # fmt: skip
+        path = parquet_file(tmp_path / f"{number}.pq", x=[1, 2, 3], Canonical_SMILES=column, ID=names)
+        rows = rows_of(path)
+        assert [(row.number, row.line, row.name, row.text) for row in rows] == [
+            (1, 1, "one", "CCO"), (2, 2, "two", ""), (3, 3, "row 3", "CCN"),
+        ]  # fmt: skip
+    (tmp_path / "no ending").write_bytes(path.read_bytes())
+    assert rows_of(tmp_path / "no ending") == rows
+    assert [row.name for row in rows_of(path, name_column="x")] == ["1", "2", "3"]  # numbers are names too
+
+
+def test_parquet_cells_are_as_hostile_as_those_of_a_text(tmp_path):
+    bad = pyarrow.array([b"CCO", b"C" * 200_000, b"CC\xe9"], pyarrow.binary()).view(pyarrow.string())
+    rows = rows_of(parquet_file(tmp_path / "a.parquet", smiles=bad, name=["a\x1b[31mb", "x" * 500, "=cmd"]))
+    assert [row.name for row in rows] == ["a[31mb", "x" * 97 + "...", "=cmd"]
+    assert [row.text for row in rows] == ["CCO", "", "CC\u00e9"] and "longer than 100,000" in rows[1].problem
+
+
+def test_parquet_columns_that_cannot_be_used(tmp_path):
+    with pytest.raises(InputError, match="no SMILES column among 'a', 'b'.*--smiles-column"):
+        rows_of(parquet_file(tmp_path / "a.parquet", a=["CCO"], b=[1]))
+    with pytest.raises(InputError, match="column 'b' holds int64; expected text"):
+        rows_of(tmp_path / "a.parquet", smiles_column="b")
+    with pytest.raises(InputError, match="no column 'c'"):
+        rows_of(tmp_path / "a.parquet", name_column="c")
+    twice = pyarrow.table([["CCO"], ["CCN"]], names=["smiles", "smiles"])
+    parquet.write_table(twice, tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="two columns are called 'smiles'"):
+        rows_of(tmp_path / "b.parquet")
+    assert rows_of(parquet_file(tmp_path / "c.parquet", smiles=pyarrow.array([], pyarrow.string()))) == []
+
+
+def test_a_parquet_file_that_is_damaged_inside_says_after_which_row(tmp_path):
+    path = tmp_path / "a.parquet"
+    parquet.write_table(pyarrow.table({"smiles": [f"{'C' * (n % 90 + 1)}O" for n in range(20_000)]}), path,
+                        compression="zstd", use_dictionary=False, row_group_size=5000)  # fmt: skip
+    data = bytearray(path.read_bytes())
+    start = parquet.read_metadata(path).row_group(2).column(0).data_page_offset
+    data[start : start + 200] = b"\xff" * 200
+    path.write_bytes(data)
+    with open_input(path) as rows, pytest.raises(InputError, match="a.parquet: the Parquet file is damaged after row"):
+        for row in rows:
+            assert row.number <= 10_000
+
+
 def test_a_smiles_is_a_list_of_one():
     (row,) = rows_of("CCO my compound")
     assert (row.text, row.name) == ("CCO", "my compound")
@@ -317,6 +372,9 @@ BAD_FILES = {
     "a binary": ("g.smi", bytes(range(256)) * 40, "is not a text file"),
     "not gzip": ("h.smi.gz", b"\x1f\x8bnot really", "gzipped file is damaged"),
     "half a gzip": ("i.smi.gz", gzip.compress(b"CCO\n" * 20_000)[:-20], "gzipped file is damaged"),
+    "not Parquet": ("k.parquet", "smiles\nCCO\n", "the Parquet file is damaged.*copy or write it again"),
+    "Parquet cut short": ("l.parquet", b"PAR1" + bytes(500), "the Parquet file is damaged"),
+    "gzipped Parquet": ("m.parquet.gz", gzip.compress(b"PAR1" + bytes(500)), "cannot be read while it is gzipped"),
     "damaged gzip": ("j.smi.gz", gzip.compress(b"CCO x\n" * 9999)[:40] + b"xxxx" * 30, "file is damaged"),
 }  # fmt: skip
 

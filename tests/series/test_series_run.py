@@ -12,6 +12,7 @@ from rdkit.Chem import AllChem
 from esr1md import cli
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.errors import InputError, StageError
+from esr1md.ligand.affinity_table import Measured
 from esr1md.ligand.parameters import parametrise
 from esr1md.ligand.states import ligand_from_smiles
 from esr1md.poses.references import load_references
@@ -20,7 +21,6 @@ from esr1md.series import energy, run
 from esr1md.series.compare import compare_columns, compared, results_csv
 from esr1md.series.compounds import compounds_of
 from esr1md.series.page import series_page
-from esr1md.series.table import Measured
 from esr1md.specs import HelixState
 from esr1md.store import Store
 from esr1md.store.locks import only_run

@@ -7,8 +7,8 @@ import math
 import pytest
 
 from esr1md.errors import InputError
+from esr1md.ligand.affinity_table import kind_of, read_table
 from esr1md.series.compounds import compounds_of, state_penalty
-from esr1md.series.table import kind_of, read_table
 
 
 @pytest.fixture

@@ -51,6 +51,8 @@ class Measured:
         As given; ``series`` is empty without a group column.
     dg_kcal
         Measured free energy of binding (kcal/mol).
+    bound
+        0: measured; 1: at least this strong (``Ki < 1 nM``); -1: at most this strong (``Ki > 10 uM``).
     beside
         Other predictions of the file by column (lower binds better); NaN where a cell is empty.
     """
@@ -61,6 +63,12 @@ class Measured:
     series: str
     dg_kcal: float
     beside: dict[str, float] = field(default_factory=dict, hash=False)
+    bound: int = 0
+
+    @property
+    def pk(self) -> float:
+        """Negative decadic logarithm of the constant in mol/l (pChEMBL)."""
+        return -self.dg_kcal / (RT * math.log(10))
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,8 @@ def read_table(
     group_column: str | None = None,
     beside: Sequence[str] = (),
     only: Sequence[str] = (),
+    censored: bool = False,
+    ungrouped: bool = False,
 ) -> Table:
     """Read a CSV (comma, semicolon or tab) of SMILES and measured values.
 
@@ -112,6 +122,10 @@ def read_table(
         Columns with other predictions, lower binds better.
     only
         ``COLUMN=VALUE``: rows where each of these holds.
+    censored
+        Keep values that are bounds (``> 10000 nM``); without it they are left out.
+    ungrouped
+        Keep rows without a value in the group column, as of no group; without it they are left out.
 
     Raises
     ------
@@ -157,17 +171,20 @@ def read_table(
         if units and kind in _UNITS and units not in _UNITS[kind]:
             left.append(LeftOut(line, name, f"its unit is '{cell[unit_at].strip()[:20]}', not {kind}"))
             continue
-        value = _free_energy(cell[value_at], relation, kind)
+        text, bound = cell[value_at], 0
+        if censored:
+            text, relation, bound = _bound(text, relation, kind, relation_at is not None and header[relation_at])
+        value = _free_energy(text, relation, kind)
         if isinstance(value, str):
             left.append(LeftOut(line, name, value))
             continue
         others = {column: _number(cell[at]) for column, at in beside_at.items()}
         series = clean_name(cell[group_at]) if group_at is not None else ""
-        if group_at is not None and not series:
+        if group_at is not None and not series and not ungrouped:
             left.append(LeftOut(line, name, f"no value in the group column '{header[group_at]}'"))
             continue
         found.append(Measured(line, name, cell[smiles_at].strip(), series, value,
-                              {c: math.nan if v is None else v for c, v in others.items()}))  # fmt: skip
+                              {c: math.nan if v is None else v for c, v in others.items()}, bound))  # fmt: skip
     if not found:
         why = f" ({left[0].reason} on line {left[0].line}, for one)" if left else ""
         raise InputError(f"no row with a SMILES and a value{why}", where=str(path),
@@ -225,8 +242,9 @@ def _value_column(header: list[str], column: str | None, kind: str | None, path:
         plain = [i for i, name in enumerate(header) if _plain(name) in _PLAIN_VALUES or set(_tokens(name)) & _CONSTANTS]
         candidates = [i for i in candidates if kind_of(header[i]) == kind] or plain or candidates
     if len(candidates) > 1:
-        measured = [i for i in candidates if set(_tokens(header[i])) & _EXPERIMENT]
-        candidates = measured if len(measured) == 1 else candidates
+        for words in (_EXPERIMENT, {"binding"}):
+            said = [i for i in candidates if set(_tokens(header[i])) & words]
+            candidates = said if len(said) == 1 else candidates
     if not candidates:
         raise InputError(f"no column among {_shown(header)} says that it holds a measured affinity", where=str(path),
                          expected="a heading such as dG, pKi, pIC50, Ki_nM",
@@ -259,6 +277,21 @@ def kind_of(heading: str) -> str | None:
 def _words(kind: str) -> str:
     return {"dG": "free energy in kcal/mol", "dG-kJ": "free energy in kJ/mol", "pK": "-log10 of a molar constant",
             "nM": "a constant in nM", "uM": "a constant in uM", "M": "a constant in M"}[kind]  # fmt: skip
+
+
+def _bound(text: str, relation: str, kind: str, heading: str | bool) -> tuple[str, str, int]:
+    """Value, relation and bound of a cell that may be censored; what is no bound is left for :func:`_free_energy`.
+
+    A mark in the cell speaks of the cell's number. ChEMBL's ``standard_relation`` speaks of the concentration, also
+    beside a pChEMBL.
+    """
+    marks = {"<": -1, "<=": -1, "<<": -1, ">": 1, ">=": 1, ">>": 1}
+    found = re.match(r"\s*([<>]=?|<<|>>)\s*", text)
+    mark, rest = (found[1], text[found.end() :]) if found else (relation.strip("'\""), text)
+    if mark not in marks:
+        return text, relation, 0
+    of_logarithm = kind == "pK" and (found is not None or not (heading and "standard" in str(heading).lower()))
+    return rest, "", marks[mark] * (1 if of_logarithm else -1)
 
 
 def _free_energy(text: str, relation: str, kind: str) -> float | str:
