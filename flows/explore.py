@@ -3,7 +3,7 @@
     python -m flows.explore quickstart --store runs --gpu-hours 2
 
 Each round's screen is a run of the flow in ``flows/screen.py``, each decision a task. What is decided, and why, is in
-:mod:`esr1md.surrogate.explore`; killed and started again the flow goes on where it was.
+:mod:`esr1md.explore`; killed and started again the flow goes on where it was.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from typing import Any
 from esr1md.catalogue import named_file
 from esr1md.config import load_screen
 from esr1md.errors import InputError
+from esr1md.explore.candidates import candidate_pool
+from esr1md.explore.loop import explore as explore_in_rounds
+from esr1md.explore.question import Exploration, Say, silent
+from esr1md.explore.rounds import Step, advance
 from esr1md.ligand.inputs import open_input
 from esr1md.screen.plan import plan_screen
 from esr1md.store import Store
-from esr1md.surrogate.explore import Exploration, Say, Step, advance, candidate_pool, silent
-from esr1md.surrogate.explore import explore as explore_in_rounds
 
 #: Shows a screen, by its name, while the body runs it.
 Display = Callable[[str], AbstractContextManager]
@@ -79,6 +81,7 @@ def explore(
     batch: int = 4,
     replicas: int | None = None,
     variants: list[str] | None = None,
+    diversity: float = 0.25,
     platform: str | None = None,
 ) -> dict[str, Any]:
     """Explore, or go on with what an earlier run left.
@@ -97,10 +100,13 @@ def explore(
         batch: New ligands of a round at most.
         replicas: Of each cell, if not the screen's.
         variants: Of the receptor, if not the screen's.
+        diversity: How much ligands that resemble each other are avoided, 0 to 1.
         platform: OpenMM platform, instead of the screen's own.
     """
     path, kept = named_file("screens", config), Store(Path(store))
-    exploration = exploration_of(config, gpu_hours, name, objective, by, top, target, batch, replicas, variants)
+    exploration = exploration_of(
+        config, gpu_hours, name, objective, by, top, target, batch, replicas, variants, diversity
+    )
     report, display = _audience.get()
     found, left_out = candidate_pool(candidates, with_catalogue, report)
 
@@ -113,12 +119,12 @@ def explore(
 
 def exploration_of(
     config: str, gpu_hours: float, name: str | None, objective: str, by: str, top: int, target: float | None,
-    batch: int, replicas: int | None, variants: list[str] | None,
+    batch: int, replicas: int | None, variants: list[str] | None, diversity: float,
 ) -> Exploration:  # fmt: skip
-    """The flow's parameters as what :mod:`esr1md.surrogate.explore` takes; called as the screen unless named."""
+    """The flow's parameters as what :mod:`esr1md.explore` takes; called as the screen unless named."""
     screen = load_screen(named_file("screens", config)).name
     return Exploration(
-        name or screen, screen, gpu_hours, objective, by, top, target, batch, replicas, tuple(variants or ())
+        name or screen, screen, gpu_hours, objective, by, top, target, batch, replicas, tuple(variants or ()), diversity
     )
 
 
@@ -141,7 +147,7 @@ def run_explore_flow(
     Raises
     ------
     InputError
-        As :func:`esr1md.surrogate.explore.explore`; bad input is told before Prefect starts.
+        As :func:`esr1md.explore.loop.explore`; bad input is told before Prefect starts.
     """
     given = inspect.signature(explore.fn).bind(**parameters)
     given.apply_defaults()

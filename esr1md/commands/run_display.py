@@ -35,8 +35,8 @@ LOOK_S, SAY_S = 1.0, 20.0
 MOST_RUNNING = 8
 
 
-def load_flow() -> ModuleType:
-    """The module ``flows/screen.py`` that belongs to this copy of esr1md.
+def load_flow(flow: str = "screen") -> ModuleType:
+    """The module ``flows/FLOW.py`` that belongs to this copy of esr1md.
 
     Loaded by its place beside the package, in a checkout or an installed wheel, because ``import flows`` would
     take a folder of that name in the user's working folder.
@@ -46,10 +46,10 @@ def load_flow() -> ModuleType:
     FileNotFoundError
         The installation lacks it.
     """
-    name = "esr1md_flows_screen"
+    name = f"esr1md_flows_{flow}"
     if name in sys.modules:
         return sys.modules[name]
-    path = Path(esr1md.__file__).resolve().parents[1] / "flows" / "screen.py"
+    path = Path(esr1md.__file__).resolve().parents[1] / "flows" / f"{flow}.py"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: the installation of esr1md is incomplete; reinstall it")
     spec = importlib.util.spec_from_file_location(name, path)

@@ -80,12 +80,12 @@ def series(
     with document_output(json) as document:
         from esr1md.commands.terminal import stderr_console
         from esr1md.dynamics.platforms import choose_platform
+        from esr1md.ligand.affinity_table import read_table
         from esr1md.poses.request import check_excluded
         from esr1md.series import run
         from esr1md.series.compare import compared, results_csv
         from esr1md.series.compounds import compounds_of
         from esr1md.series.page import series_page
-        from esr1md.ligand.affinity_table import read_table
         from esr1md.store.locks import only_run
 
         out = out or Path(f"series-{table.stem}")

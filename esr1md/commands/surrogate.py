@@ -226,8 +226,8 @@ def _train_on_store(store: Path, wanted: tuple[str, ...] | list[str], out: Path,
                     report: Callable[[str], None]) -> tuple[Surrogate, tuple[str, ...]]:  # fmt: skip
     from esr1md.commands.stored import existing_store
     from esr1md.errors import InputError
+    from esr1md.screen.observations import stored_observations
     from esr1md.store import Store
-    from esr1md.surrogate.stores import stored_observations
     from esr1md.surrogate.training import train
 
     held = stored_observations(Store(existing_store(store)), tuple(wanted))
@@ -298,8 +298,12 @@ def _evaluation_view(found: dict[str, Any]) -> Any:
             table.add_row(title, f"{row['n']:,}", *(f"{row[name]:.2f}" for name in ("mae", "rmse", "spearman", "nll")),
                           held, f"{row['width']:.2f}")  # fmt: skip
     lines = [Text(f"trained on {found['n_train']:,} compounds of {found['train']}; pChEMBL"), table]
-    for count, why in ((found["already_in_training"], "also in the training table"), (found["only_bounds"], "bounds only"),
-                       (len(found["left_out"]), "rows not used")):  # fmt: skip
+    left_out = {
+        "also in the training table": found["already_in_training"],
+        "bounds only": found["only_bounds"],
+        "rows not used": len(found["left_out"]),
+    }
+    for why, count in left_out.items():
         if count:
             lines.append(Text(f"  left out: {count:,} {why}", style="dim"))
     return Group(*lines)

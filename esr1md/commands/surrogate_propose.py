@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 import typer
 
 from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
-from esr1md.commands.surrogate import surrogate_app
+from esr1md.commands.surrogate import narrated, surrogate_app
 
 #: Ligands that a view lists; the file has all of them.
 MOST_SHOWN = 20
@@ -56,6 +53,9 @@ VariantOption = Annotated[
     list[str] | None,
     typer.Option("--variant", "-v", help="Simulate these variants instead of the screen's; may be repeated."),
 ]
+DiversityOption = Annotated[
+    float, typer.Option(min=0, max=1, help="How much ligands that resemble each other are avoided.")
+]
 
 
 @surrogate_app.command()
@@ -72,9 +72,7 @@ def propose(
     batch: BatchOption = 10,
     replicas: ReplicasOption = None,
     variant: VariantOption = None,
-    diversity: Annotated[
-        float, typer.Option(min=0, max=1, help="How much ligands that resemble each other are avoided.")
-    ] = 0.25,
+    diversity: DiversityOption = 0.25,
     seed: Annotated[int, typer.Option(min=0, help="Of the surrogate.")] = 0,
     json: JsonOption = False,
 ) -> None:
@@ -96,8 +94,10 @@ def propose(
         esr1md screen runs/explore/quickstart/round-1.yaml
     """
     from esr1md.commands.stored import existing_store
+    from esr1md.explore.candidates import candidate_pool
+    from esr1md.explore.question import Exploration
+    from esr1md.explore.rounds import advance
     from esr1md.store import Store
-    from esr1md.surrogate.explore import Exploration, advance, candidate_pool
 
     with document_output(json) as document:
         exploration = Exploration(
@@ -105,7 +105,7 @@ def propose(
             replicas=replicas, variants=tuple(variant or ()), diversity=diversity, seed=seed,
         )  # fmt: skip
         kept = Store(existing_store(store))
-        with _waiting() as report:
+        with narrated("reading the candidates ...") as report:
             found, left_out = candidate_pool(candidates, with_catalogue, report)
             step = advance(kept, exploration, found, left_out, report=report)
         record = step.record | {"screen_file": str(step.screen) if step.screen else None}
@@ -136,6 +136,7 @@ def explore(
     batch: BatchOption = 4,
     replicas: ReplicasOption = None,
     variant: VariantOption = None,
+    diversity: DiversityOption = 0.25,
     platform: Annotated[str | None, typer.Option(help="OpenMM platform, instead of the screen's own.")] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
@@ -151,7 +152,7 @@ def explore(
         esr1md surrogate explore my-screen.yaml --gpu-hours 100 --candidates hits.csv --target 1.5
     """
     with document_output(json) as document:
-        from esr1md.commands.run_display import progress
+        from esr1md.commands.run_display import load_flow, progress
         from esr1md.commands.terminal import stderr_console
         from esr1md.store import Store
 
@@ -160,9 +161,9 @@ def explore(
             "config": config, "gpu_hours": gpu_hours, "store": str(store), "name": name,
             "candidates": str(candidates) if candidates else None, "with_catalogue": with_catalogue,
             "objective": str(objective), "by": str(by), "top": top, "target": target, "batch": batch,
-            "replicas": replicas, "variants": variant, "platform": platform,
+            "replicas": replicas, "variants": variant, "diversity": diversity, "platform": platform,
         }  # fmt: skip
-        summary = _explore_flow().run_explore_flow(
+        summary = load_flow("explore").run_explore_flow(
             parameters,
             report=lambda said: console.print(said, soft_wrap=True, markup=False),
             display=lambda screen: progress(kept, screen),
@@ -173,22 +174,6 @@ def explore(
             show(_summary_view(summary))
     if summary["failed"]:
         raise typer.Exit(FAILURES_LEFT)
-
-
-def _explore_flow() -> ModuleType:
-    """``flows/explore.py`` of this copy of esr1md, loaded as ``flows/screen.py`` loads what lies beside it."""
-    from esr1md.commands.run_display import load_flow
-
-    return load_flow()._sibling("explore")
-
-
-@contextmanager
-def _waiting() -> Iterator[Callable[[str], None]]:
-    """A live line on standard error that says what is being done; yields what to tell it."""
-    from esr1md.commands.terminal import stderr_console
-
-    with stderr_console().status("reading the candidates ...") as waiting:
-        yield waiting.update
 
 
 def _proposal_view(record: dict[str, Any]) -> Any:

@@ -30,7 +30,11 @@ def screen(
             help="A .smi, .csv, .tsv or .sdf file (also .gz), a .parquet file, or one SMILES.",
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the tables and the page; one library each.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the tables and the page; one library each. Without it: LIBRARY's "
+                     "name and '-surrogate', here."),
+    ] = None,
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="Folder of a trained model. Without it: the shipped one.")
     ] = None,
@@ -69,7 +73,7 @@ def screen(
 
     Examples:
 
-        esr1md surrogate screen vendor.smi.gz --out vendor
+        esr1md surrogate screen vendor.smi.gz
 
         esr1md surrogate screen hits.csv --out hits --name-column "Catalog ID" --top 100 --format csv
 
@@ -83,6 +87,7 @@ def screen(
         from esr1md.surrogate.screening import Question, screen_library
         from esr1md.surrogate.screening_tables import Wanted
 
+        out = out or Path(f"{Path(library).name.split('.')[0]}-surrogate" if Path(library).is_file() else "surrogate")
         question = Question(str(model.absolute()) if model else "", tuple(dict.fromkeys(variant or ())), state)
         with shown_progress() as report:
             summary = screen_library(
@@ -112,7 +117,8 @@ def _view(summary: dict[str, Any], out: Path) -> Any:
                       f", {summary['in_domain']:,} inside the model's domain"),
     ]  # fmt: skip
     if failed:
-        lines.append(Text(f"  {failed:,} rows could not be predicted: {out / 'failures.csv'}", style="yellow"))
+        what = "row" if failed == 1 else "rows"
+        lines.append(Text(f"  {failed:,} {what} could not be predicted: {out / 'failures.csv'}", style="yellow"))
     if new := rows - summary["done_before"]:
         lines.append(Text(f"  {new:,} rows in {duration(summary['seconds'])}, {summary['rows_per_second']:.1f} rows/s",
                           style="dim"))  # fmt: skip

@@ -255,9 +255,9 @@ def methods(
         )
     if ranking.predictions:
         paragraphs.append(
-            "Predictions come from a surrogate: an ensemble of neural networks on ligand "
-            "fingerprints, variant and "
-            "starting state, trained on this screen's own replicas. They are not simulations."
+            "Predictions come from a surrogate: an ensemble of neural networks that read what a model of measured "
+            "affinities makes of the ligand, the variant and the starting state, trained on this screen's replicas. "
+            "They are not simulations."
         )
     if ranking.versions:
         versions = ", ".join(f"{name} {version}" for name, version in sorted(ranking.versions.items()))

@@ -23,7 +23,7 @@ from esr1md.surrogate.kernel import KernelRegression, morgan_counts
 from esr1md.surrogate.model import AffinityEnsemble
 
 #: Molecules that go through the network at once: small enough for the cache of a CPU core, large enough for a GPU.
-CPU_BATCH, GPU_BATCH = 64, 2048
+CPU_BATCH, GPU_BATCH = 128, 2048
 #: Similar compounds whose mean similarity the network sees.
 NEIGHBOURS = 5
 

@@ -95,9 +95,9 @@ class MessagePassing(BondMessagePassing):
         """E x d_h states of bonds -> E x d_h: sum over the bonds into its first atom, less its own reverse."""
         return self._into_atoms(H, graphs)[graphs.edge_index[0]] - H[graphs.rev_edge_index]
 
-    def forward(self, graphs: BatchCuikMolGraph) -> Tensor:
-        """b graphs -> b x d_h."""
-        first = self.initialize(graphs)
+    def forward(self, graphs: BatchCuikMolGraph, bonds: Tensor | None = None) -> Tensor:
+        """b graphs -> b x d_h; ``bonds`` is :func:`directed_bonds` of them, for several encoders of the same graphs."""
+        first = self.W_i(directed_bonds(graphs) if bonds is None else bonds)
         H = self.tau(first)
         for _ in range(1, self.depth):
             H = self.update(self.message(H, graphs), first)
@@ -109,6 +109,11 @@ class MessagePassing(BondMessagePassing):
     def _into_atoms(H: Tensor, graphs: BatchCuikMolGraph) -> Tensor:
         """E x d_h -> V x d_h, summed over the bonds into each atom."""
         return H.new_zeros(len(graphs.V), H.shape[1]).index_add_(0, graphs.edge_index[1], H)
+
+
+def directed_bonds(graphs: BatchCuikMolGraph) -> Tensor:
+    """What message passing begins with: features of each directed bond and of its first atom, E x (d_v + d_e)."""
+    return torch.cat([graphs.V[graphs.edge_index[0]], graphs.E], dim=1)
 
 
 def message_passing(width: int, depth: int = 3, dropout: float = 0.0) -> MessagePassing:

@@ -158,7 +158,8 @@ def _set(network: torch.nn.Module, tensors: dict[str, np.ndarray]) -> None:
 def _write(path: Path, tensors: dict[str, np.ndarray], about: dict[str, Any]) -> None:
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    save_file(contiguous, beside, metadata={"format": FORMAT, "about": _json(about)})
+    # one entry: safetensors writes several in any order, and the same model would have another digest each time
+    save_file(contiguous, beside, metadata={FORMAT: _json(about)})
     beside.chmod(0o666 & ~_umask())  # safetensors writes files that only their owner may read
     os.replace(beside, path)
 
@@ -183,11 +184,11 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
                          expected="weights as safetensors", do=_RETRAIN)  # fmt: skip
     try:
         with safe_open(path, framework="numpy") as handle:
-            about = handle.metadata() or {}
-            if about.get("format") != FORMAT:
+            found = handle.metadata() or {}
+            if FORMAT not in found:
                 raise InputError("these are weights of something else", where=str(path), expected=f"format {FORMAT}",
                                  do=_RETRAIN)  # fmt: skip
-            return {name: handle.get_tensor(name) for name in handle.keys()}, json.loads(about["about"])
+            return {name: handle.get_tensor(name) for name in handle.keys()}, json.loads(found[FORMAT])
     except (SafetensorError, ValueError, KeyError, OSError) as error:
         raise InputError(f"the weights are damaged ({_first_line(error)})", where=str(path), do=_RETRAIN) from None
 

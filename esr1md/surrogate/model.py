@@ -15,7 +15,7 @@ import torch
 from chemprop.featurizers.molgraph.molecule import BatchCuikMolGraph
 from torch import Tensor, nn
 
-from esr1md.surrogate.encoder import message_passing
+from esr1md.surrogate.encoder import directed_bonds, message_passing
 
 #: What the kernel regression says of a molecule, as the network reads it (kernel.py): scaled prediction, greatest and
 #: mean of the five greatest similarities to the training compounds.
@@ -42,10 +42,10 @@ class AffinityNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, graphs: BatchCuikMolGraph, kernel: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, graphs: BatchCuikMolGraph, kernel: Tensor, bonds: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Graphs of b molecules and (b, 3) kernel features -> correction and standard deviation (b,), (b,), pChEMBL."""
         features = torch.cat([(kernel[:, :1] - self.mean) / self.scale, kernel[:, 1:]], dim=1)
-        correction, raw = self.read(torch.cat([self.encode(graphs), features], dim=1)).unbind(dim=1)
+        correction, raw = self.read(torch.cat([self.encode(graphs, bonds), features], dim=1)).unbind(dim=1)
         return correction * self.scale, (nn.functional.softplus(raw) + LEAST_SD) * self.scale
 
 
@@ -58,7 +58,8 @@ class AffinityEnsemble(nn.Module):
 
     def forward(self, graphs: BatchCuikMolGraph, kernel: Tensor) -> tuple[Tensor, Tensor]:
         """Graphs of b molecules and (b, 3) kernel features -> corrections and standard deviations (m, b), (m, b)."""
-        corrections, deviations = zip(*(member(graphs, kernel) for member in self.members), strict=True)
+        bonds = directed_bonds(graphs)
+        corrections, deviations = zip(*(member(graphs, kernel, bonds) for member in self.members), strict=True)
         return torch.stack(corrections), torch.stack(deviations)
 
 

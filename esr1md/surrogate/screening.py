@@ -302,7 +302,7 @@ def screen_rows(rows: list[InputRow], question: Question, answer: Answer) -> pya
             except Exception as error:  # one bad row never stops the rest; the record says what it was
                 failures[at] = _unexpected(error)
         readable = [at for at, said in enumerate(failures) if said is None]
-        values, refused = _predicted(surrogate, molecules, question)
+        values, refused = _predicted(surrogate, molecules, [smiles[at] for at in readable], question)
         for at, said in zip(readable, refused, strict=True):
             failures[at] = said
     finally:
@@ -314,20 +314,20 @@ def screen_rows(rows: list[InputRow], question: Question, answer: Answer) -> pya
 describe_in_worker, screen_in_worker = describe, screen_rows
 
 
-def _predicted(surrogate: Surrogate, molecules: Sequence[Chem.Mol],
+def _predicted(surrogate: Surrogate, molecules: Sequence[Chem.Mol], smiles: Sequence[str],
                question: Question) -> tuple[dict[str, np.ndarray], list[str | None]]:  # fmt: skip
     """Column name -> (n,), and for each molecule why it has none of it; where a batch fails, one molecule at a time."""
     if not molecules:
         return {}, []
     try:
-        values = surrogate.table(molecules, question.variants, question.state)
+        values = surrogate.table(molecules, question.variants, question.state, smiles)
     except Exception as error:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, of the GPU: no fault of any row
             raise Esr1mdError("the GPU has not enough memory for so many processes; use fewer --workers, the same "
                               "command goes on where it stopped") from error  # fmt: skip
         if len(molecules) == 1:
             return {}, [_unexpected(error)]
-        each = [_predicted(surrogate, [molecule], question) for molecule in molecules]
+        each = [_predicted(surrogate, [mol], [text], question) for mol, text in zip(molecules, smiles, strict=True)]
         names = next((list(found) for found, _ in each if found), [])
         joined = {name: np.array([found[name][0] if found else None for found, _ in each], object) for name in names}
         return joined, [refused[0] for _, refused in each]

@@ -75,7 +75,9 @@ def _headline(summary: dict[str, Any]) -> str:
 
 def _lead(summary: dict[str, Any]) -> str:
     failed = summary["failed"]
-    return f"{failed:,} rows could not be predicted; failures.csv says why." if failed else "No row was refused."
+    if not failed:
+        return "No row was refused."
+    return f"{failed:,} {'row' if failed == 1 else 'rows'} could not be predicted; failures.csv says why."
 
 
 def _provenance(summary: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -126,8 +128,9 @@ def concentration(pchembl: float) -> str:
     """A pChEMBL value, -log10 of molar, as a chemist says it: ``about 3 nM``."""
     molar = 10.0**-pchembl
     for unit, size in (("mM", 1e-3), ("\u00b5M", 1e-6), ("nM", 1e-9), ("pM", 1e-12)):
-        if molar >= size or unit == "pM":
-            return f"about {float(f'{molar / size:.1g}'):g} {unit}"
+        rounded = float(f"{molar / size:.1g}")
+        if rounded >= 1 or unit == "pM":
+            return f"about {rounded:g} {unit}"
     raise AssertionError
 
 

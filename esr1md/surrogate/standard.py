@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from rdkit import Chem, rdBase
 
 from esr1md.errors import InputError
@@ -35,26 +37,34 @@ def standard_molecule(row: InputRow, where: str = "") -> tuple[Chem.Mol, str]:
         The row cannot be read, is a mixture, a metal complex, or has more than :data:`MOST_ATOMS` heavy atoms.
     """
     mol = molecule_of(row, where)
-    if any(a.GetAtomicNum() == 0 for a in mol.GetAtoms()):
-        raise InputError(f"ligand '{row.name}': a dummy atom", where=where, expected="one whole compound")
-    if len(Chem.GetMolFrags(mol)) > 1:
-        mol, _ = without_salt(row.name, mol, where)
-    if (metal := metal_atom(mol)) is not None:
-        raise InputError(f"ligand '{row.name}': a compound of {metal.GetSymbol()}", where=where,
-                         expected="an organic compound")  # fmt: skip
     with rdBase.BlockLogs():
-        try:
-            mol = Chem.RemoveHs(neutralised(mol) if Chem.GetFormalCharge(mol) or _charged(mol) else mol)
-        except ValueError as error:
-            raise InputError(f"ligand '{row.name}': its charges cannot be neutralised ({error})", where=where) from None
+        if mol.HasSubstructMatch(_unusual()) or len(Chem.GetMolFrags(mol)) > 1:
+            mol = Chem.RemoveHs(_neutral_parent(row.name, mol, where))
     if not 0 < mol.GetNumHeavyAtoms() <= MOST_ATOMS:
         raise InputError(f"ligand '{row.name}': {mol.GetNumHeavyAtoms()} heavy atoms", where=where,
                          expected=f"1 to {MOST_ATOMS}")  # fmt: skip
     return mol, Chem.MolToSmiles(mol)
 
 
-def _charged(mol: Chem.Mol) -> bool:
-    return any(atom.GetFormalCharge() for atom in mol.GetAtoms())
+def _neutral_parent(name: str, mol: Chem.Mol, where: str) -> Chem.Mol:
+    """Without counter-ions and charges; what is no organic compound is refused."""
+    if any(atom.GetAtomicNum() == 0 for atom in mol.GetAtoms()):
+        raise InputError(f"ligand '{name}': a dummy atom", where=where, expected="one whole compound")
+    mol, _ = without_salt(name, mol, where)
+    if (metal := metal_atom(mol)) is not None:
+        raise InputError(f"ligand '{name}': a compound of {metal.GetSymbol()}", where=where,
+                         expected="an organic compound")  # fmt: skip
+    try:
+        return neutralised(mol)
+    except ValueError as error:
+        raise InputError(f"ligand '{name}': its charges cannot be neutralised ({error})", where=where) from None
+
+
+@lru_cache(maxsize=1)
+def _unusual() -> Chem.Mol:
+    """Dummy atoms, charges, written hydrogens and unusual elements: one look serves all rows that have none."""
+    organic = (5, 6, 7, 8, 9, 14, 15, 16, 17, 34, 35, 53)
+    return Chem.MolFromSmarts(f"[#0,!+0,{'&'.join(f'!#{number}' for number in organic)}]")
 
 
 def standard_smiles(name: str, smiles: str, where: str = "") -> tuple[Chem.Mol, str]:

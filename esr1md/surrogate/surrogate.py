@@ -92,9 +92,13 @@ class Surrogate:
         return tuple(found)
 
     def table(
-        self, molecules: Sequence[Chem.Mol], variants: Sequence[str] = (), state: str = "antagonist"
+        self,
+        molecules: Sequence[Chem.Mol],
+        variants: Sequence[str] = (),
+        state: str = "antagonist",
+        smiles: Sequence[str] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Predict n neutral parents (:mod:`esr1md.surrogate.standard`); column name -> (n,).
+        """Predict n neutral parents (:mod:`esr1md.surrogate.standard`), with their SMILES if at hand; column -> (n,).
 
         Raises
         ------
@@ -102,7 +106,7 @@ class Surrogate:
             As :meth:`columns`.
         """
         variants = self._checked(variants, state)
-        smiles = [Chem.MolToSmiles(mol) for mol in molecules]
+        smiles = [Chem.MolToSmiles(mol) for mol in molecules] if smiles is None else smiles
         said = self.affinity.predict(molecules, smiles)
         table: dict[str, np.ndarray] = {
             "pchembl": said.value,

@@ -239,7 +239,7 @@ def plot(rows: list[dict]) -> str:
                      f'stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"/>')  # fmt: skip
         parts.append(text(left + across - 154, at_y, name, "start", "#1f2328"))
     seeds = len(groups["mix"])
-    parts.append(text(left + across, 24, f"mean and range of {seeds} starts", "end"))
+    parts.append(text(left + across, 40, f"mean and range of {seeds} starts", "end"))
     return "\n".join([*parts, "</svg>", ""])
 
 

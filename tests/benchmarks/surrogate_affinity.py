@@ -9,8 +9,8 @@ compounds (``random``; the file's row order follows the label and is not used). 
 kernel regression alone; ``chemprop``, its command line with default settings (a tenth of the training set for its early
 stopping); ``forest``, 200 trees on ECFP4 bits; ``neighbour``, the value of the most similar training compound. Where a
 method gives no uncertainty, its standard deviation is that of its errors on a tenth of the training compounds
-(chemprop: its validation set; forest: spread of the trees). Coverage and width are of 90 % intervals, pChEMBL. Rows are written as
-they come and not computed twice.
+(chemprop: its validation set; forest: spread of the trees). Coverage and width are of 90 % intervals, pChEMBL. Rows are
+written as they come and not computed twice.
 """
 
 from __future__ import annotations

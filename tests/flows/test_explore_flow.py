@@ -12,10 +12,11 @@ import pytest
 
 from esr1md.commands.run_display import load_flow
 from esr1md.config import load_screen
+from esr1md.explore.predictions import Guess
+from esr1md.explore.rounds import advance
 from esr1md.screen.plan import plan_screen
 from esr1md.screen.run import start_screen
 from esr1md.store import Store
-from esr1md.surrogate.explore import Guess, advance
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = """
@@ -31,7 +32,7 @@ scoring: {frames: 1, receptor: simulated}
 
 @pytest.fixture(scope="module")
 def flow_module():
-    return load_flow()._sibling("explore")
+    return load_flow("explore")
 
 
 @pytest.fixture
@@ -102,13 +103,15 @@ def test_rounds_are_runs_of_the_screen_flow(flow_module, no_surrogate, first, tm
 @pytest.mark.slow
 def test_real_exploration_from_the_command_line(first, tmp_path):
     """Two ligands and one replica each, truly simulated; the surrogate has too little to learn from and says so."""
-    command = [sys.executable, "-m", "flows.explore", str(first), "--store", str(tmp_path / "store"), "--gpu-hours",
-               "0.5", "--candidates", str(tmp_path / "one.smi")]  # fmt: skip
+    run = "import sys; from esr1md.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", run, "surrogate", "explore", str(first), "--store", str(tmp_path / "store"),
+               "--gpu-hours", "0.5", "--candidates", str(tmp_path / "one.smi"), "--json"]  # fmt: skip
     (tmp_path / "one.smi").write_text("Oc1ccc2ccccc2c1 naphthol\n")
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.startswith("Stopped: no candidate is left to simulate.")
-    summary = json.loads((tmp_path / "store/explore/small/summary.json").read_text())
+    summary = json.loads(ran.stdout)
+    assert summary["why"] == "Stopped: no candidate is left to simulate." and "round 1: 1 of 1 candidates" in ran.stderr
+    assert json.loads((tmp_path / "store/explore/small/summary.json").read_text()) == summary
     assert summary["replicas"] == 2 and summary["failed"] == 0 and summary["spent_gpu_hours"] > 0
     assert {entry["ligand"] for entry in summary["ligands"]} == {"biphenol", "naphthol"}
     decision = json.loads((tmp_path / "store/explore/small/round-1.json").read_text())

@@ -35,14 +35,14 @@ def molecules(smiles) -> list[Chem.Mol]:
 
 def made_up(seed: int = 0, noise: float = 0.2) -> Affinities:
     """120 compounds of twelve scaffolds whose affinity follows lipophilicity and a phenol."""
-    smiles = sorted({Chem.CanonSmiles(f"{chain}{ring}") for ring in RINGS
-                     for chain in ("C", "CC", "CCC", "OC", "NCC", "OCC", "FC", "ClC", "CCCC", "Oc1ccc(cc1)")})  # fmt: skip
+    chains = ("C", "CC", "CCC", "OC", "NCC", "OCC", "FC", "ClC", "CCCC", "Oc1ccc(cc1)")
+    smiles = sorted({Chem.CanonSmiles(f"{chain}{ring}") for ring in RINGS for chain in chains})
     generator = np.random.default_rng(seed)
     values = [5 + 0.6 * Crippen.MolLogP(m) + 1.5 * m.HasSubstructMatch(Chem.MolFromSmarts("[OH]c"))
               for m in molecules(smiles)]  # fmt: skip
     n = len(smiles)
-    return Affinities(tuple(smiles), tuple(f"KEY{i}" for i in range(n)), np.array(values) + generator.normal(0, noise, n),
-                      np.ones(n), np.zeros(n, int), {})  # fmt: skip
+    measured = np.array(values) + generator.normal(0, noise, n)
+    return Affinities(tuple(smiles), tuple(f"KEY{i}" for i in range(n)), measured, np.ones(n), np.zeros(n, int), {})
 
 
 QUICK = Settings(width=16, epochs=4, patience=2)

@@ -80,7 +80,8 @@ def test_a_measured_value_wins_over_bounds_and_contradicting_bounds_are_left_out
 def test_unusable_rows_cost_only_themselves_and_say_why(tmp_path):
     rows = [(chain(i), 5 + 0.1 * i, "=", "A") for i in range(1, 6)]
     rows += [("c1cc", 6, "=", "A"), (chain(7), "nan", "=", "A"), (chain(8), "inf", "=", "A"), (chain(9), "", "=", "A"),
-             (chain(10), "six", "=", "A"), ("C[Pt]C", 6, "=", "A"), (chain(11), 99, "=", "A"), ("*CC", 6, "=", "A")]  # fmt: skip
+             (chain(10), "six", "=", "A"), ("C[Pt]C", 6, "=", "A"), (chain(11), 99, "=", "A"),
+             ("*CC", 6, "=", "A")]  # fmt: skip
     data = read_affinities(table(tmp_path / "t.csv", rows), fewest=2)
     reasons = " | ".join(row.reason for row in data.left_out)
     assert len(data) == 5 and len(data.left_out) == 8
@@ -95,9 +96,9 @@ def test_unusable_rows_cost_only_themselves_and_say_why(tmp_path):
         ("", "is empty"),
         ("smiles,pchembl_value\n", "no row with a SMILES and a value"),
         (f"smiles,pchembl_value\n{ESTRADIOL},9\n", "1 compounds with an affinity are too few"),
-        ("smiles,pchembl_value\n" + "".join(f"{chain(i)},7.5\n" for i in range(1, 90)), "all compounds have the affinity"),
-        ("smiles,pchembl_value\n" + "".join(f"{chain(i)},nan\n" for i in range(1, 9)), "no row with a SMILES and a value"),
-        ("smiles,activity\n" + "".join(f"{chain(i)},{i}\n" for i in range(1, 9)), "says that it holds a measured affinity"),
+        ("smiles,pchembl_value\n" + "".join(f"{chain(i)},7.5\n" for i in range(1, 90)), "all compounds have the affin"),
+        ("smiles,pchembl_value\n" + "".join(f"{chain(i)},nan\n" for i in range(1, 9)), "no row with a SMILES and a v"),
+        ("smiles,activity\n" + "".join(f"{chain(i)},{i}\n" for i in range(1, 9)), "that it holds a measured affinity"),
     ],
 )  # fmt: skip
 def test_tables_that_teach_nothing_are_refused_in_a_line(tmp_path, text, words):

@@ -60,7 +60,7 @@ class FakeSurrogate:
             found += [(f"binding_{variant}_kcal{end}", "kcal/mol") for end in ("", "_low", "_high")]
         return tuple(Column(name, unit, f"meaning of {name}; 80 % interval") for name, unit in found)
 
-    def table(self, molecules, variants, state):
+    def table(self, molecules, variants, state, smiles=None):
         if any(mol.HasSubstructMatch(Chem.MolFromSmarts("I")) for mol in molecules):
             raise ZeroDivisionError("iodine")
         size = np.array([mol.GetNumHeavyAtoms() for mol in molecules], dtype=float)

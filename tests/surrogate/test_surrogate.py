@@ -161,8 +161,8 @@ def test_never_worse_than_the_wild_types_value_on_variants_without_a_pattern(tmp
     generator = np.random.default_rng(5)
     chance = {(v, n): generator.normal(0, 4) for v in VARIANTS[1:] for n in SMILES}
     made = [
-        dataclasses.replace(o, summary={**o.summary, "binding_kcal": o.summary["binding_kcal"] + chance[o.variant, o.ligand]})
-        if (o.variant, o.ligand) in chance else o
+        dataclasses.replace(o, summary={**o.summary, "binding_kcal": o.summary["binding_kcal"] + chance[place]})
+        if (place := (o.variant, o.ligand)) in chance else o
         for o in replicas(list(SMILES)[:8], signal=False, noise=0.5)
     ]  # fmt: skip
     surrogate, limits = train(made, LIGANDS, tmp_path, base=base)

@@ -14,22 +14,19 @@ from rdkit.Chem import Crippen
 
 from esr1md.config import load_screen
 from esr1md.errors import InputError
+from esr1md.explore.candidates import Candidate, candidate_pool, file_candidates
+from esr1md.explore.known import known
+from esr1md.explore.loop import explore
+from esr1md.explore.predictions import Guess
+from esr1md.explore.question import Exploration
+from esr1md.explore.rounds import advance
+from esr1md.explore.written import choices
 from esr1md.ligand.states import ligand_from_smiles
 from esr1md.scoring.scores import Score
 from esr1md.screen.finish import read_plan
 from esr1md.screen.plan import plan_screen
 from esr1md.screen.run import start_screen
 from esr1md.store import Store
-from esr1md.surrogate import explore as module
-from esr1md.surrogate.explore import (
-    Candidate,
-    Exploration,
-    Guess,
-    advance,
-    candidate_pool,
-    explore,
-    file_candidates,
-)
 from esr1md.surrogate.kernel import KernelRegression, morgan_counts
 
 PROTOCOL = """
@@ -275,8 +272,8 @@ def test_variants_of_its_own_make_half_known_rows_candidates_and_count_the_refer
 def test_too_small_a_budget_and_no_candidates_are_reasons_to_stop(world):
     record = propose(world.store, asked(gpu_hours=0.001), POOL).record
     assert (record["kind"], record["reason"]) == ("stop", "budget") and "do not cover" in record["why"]
-    known = tuple(c for c in POOL if c.ligand.name == "chain-3")
-    record = propose(world.store, asked(), known).record
+    pool = tuple(c for c in POOL if c.ligand.name == "chain-3")
+    record = propose(world.store, asked(), pool).record
     assert (record["kind"], record["reason"]) == ("stop", "candidates")
     assert not (world.store.root / "explore/base/round-1.json").exists()
 
@@ -312,7 +309,7 @@ def test_bad_questions_are_refused(changes, said):
 def test_a_ligand_stays_named_as_the_user_named_it():
     plain = {"smiles": None, "sdf": None, "drug_class": "", "stereo": "defined", "protonation": "dominant"}
     drawn = {**plain, "name": "x", "smiles": "CC(O)F", "stereo": "enumerate"}
-    found = module._choices([{**plain, "name": "Faslodex"}, drawn], ["fulvestrant", "x (R)", "x (S)"])
+    found = choices([{**plain, "name": "Faslodex"}, drawn], ["fulvestrant", "x (R)", "x (S)"])
     both = {"name": "x", "smiles": "CC(O)F", "stereo": "enumerate"}
     assert found == {"fulvestrant": "Faslodex", "x (R)": both, "x (S)": both}
 
@@ -408,7 +405,8 @@ def test_target_is_met_by_more_replicas_of_the_leading_ligands(simulated, tmp_pa
     assert summary["reason"] == "target"
     assert [r["kind"] for r in summary["rounds"]].count("replicas") >= 1
     assert all(entry["half_width"] <= 1.0 for entry in summary["ligands"][:2])
-    record = next(r for r in module._decided(world.store.root / "explore/base") if r["kind"] == "replicas")
+    number = next(r["round"] for r in summary["rounds"] if r["kind"] == "replicas")
+    record = json.loads((world.store.root / f"explore/base/round-{number}.json").read_text())
     assert record["replicas"] > 2 and "instead of 2" in record["why"]
 
 
@@ -450,7 +448,7 @@ def test_two_runs_of_one_exploration_are_refused(world):
 
 
 def test_hours_count_from_the_beginning_of_the_exploration(world):
-    found = module.known(world.store, ["base"])
+    found = known(world.store, ["base"])
     assert found.hours_since(None) == 0
     assert found.hours_since(datetime(2000, 1, 1, tzinfo=UTC)) == pytest.approx(16 * found.replica_hours)
     assert found.hours_since(datetime.now(UTC)) == 0

@@ -1,12 +1,14 @@
-"""The finished replicas of a store's screens, as a surrogate is trained on them."""
+"""What the screens of a store have found, together: replicas that finished and replicas that failed, each once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from esr1md.errors import InputError
 from esr1md.scoring.cells import ReplicaObservation
+from esr1md.scoring.scores import Failure
 from esr1md.screen.finish import collect, read_plan
 from esr1md.screen.status import screen_names
 from esr1md.specs import Ligand
@@ -15,21 +17,31 @@ from esr1md.store.artifacts import Store
 
 @dataclass(frozen=True)
 class StoredObservations:
-    """Replicas of one protocol, each once; ``ligands`` by name."""
+    """Replicas of one protocol, each once; ``ligands`` and the screens' ``plans`` (``plan.json``) by name."""
 
     observations: tuple[ReplicaObservation, ...]
+    failures: tuple[Failure, ...]
     ligands: dict[str, Ligand]
-    protocol: str
-    screens: tuple[str, ...]
+    plans: dict[str, dict[str, Any]]
+
+    @property
+    def screens(self) -> tuple[str, ...]:
+        return tuple(self.plans)
+
+    @property
+    def protocol(self) -> str:
+        """Its name."""
+        return next(iter(self.plans.values()))["protocol"]["name"]
 
 
 def stored_observations(store: Store, screens: Sequence[str] = ()) -> StoredObservations:
-    """What the screens of a store have finished.
+    """What the screens of a store have finished, and what of them has failed.
 
     Parameters
     ----------
     screens
-        Names; all of the store without any.
+        Names; all of the store without any. Where the same cell and seed was run twice, with another pose or other
+        charges, the first screen's counts.
 
     Raises
     ------
@@ -46,18 +58,20 @@ def stored_observations(store: Store, screens: Sequence[str] = ()) -> StoredObse
     if other := next((name for name in names if protocols[name] != first), None):
         raise InputError(
             f"screens '{names[0]}' ({first['name']}) and '{other}' ({protocols[other]['name']}) are of other protocols",
-            where=f"store {store.root}", expected="screens of one protocol", do="choose with --screen",
+            where=f"store {store.root}", expected="screens of one protocol", do="choose with train --screen, or explore under another --name",
         )  # fmt: skip
-    found: dict[str, ReplicaObservation] = {}
+    observations: dict[tuple, ReplicaObservation] = {}
+    failures: dict[tuple, Failure] = {}
     ligands: dict[str, Ligand] = {}
     for name, plan in plans.items():
         for each in plan["ligands"]:
             ligand = Ligand(**each)
             if ligands.setdefault(ligand.name, ligand).inchikey != ligand.inchikey:
                 raise InputError(f"'{ligand.name}' is another compound in screen '{name}'", where=f"store {store.root}",
-                                 do="choose screens with --screen")  # fmt: skip
-        for replica in collect(store, plan)[0]:
-            found.setdefault(replica.digest, replica)
-    # the same cell and seed may have been run twice, with another pose or charges: the first screen's counts
-    cells = {(replica.cell, replica.seed): replica for replica in reversed(found.values())}
-    return StoredObservations(tuple(cells.values()), ligands, first["name"], names)
+                                 do="choose with train --screen, or explore under another --name")  # fmt: skip
+        finished, failed = collect(store, plan)
+        for replica in finished:
+            observations.setdefault((*replica.cell, replica.seed), replica)
+        for failure in failed:
+            failures.setdefault((failure.variant, failure.ligand, failure.state, failure.seed), failure)
+    return StoredObservations(tuple(observations.values()), tuple(failures.values()), ligands, plans)
