@@ -56,6 +56,7 @@ def train(
         typer.Option(help="With --store alone: surrogate whose affinity model is kept, if not the shipped."),
     ] = None,
     source: Annotated[str, typer.Option(help="What the affinities are called on the card.")] = "",
+    attribution: Annotated[str, typer.Option(help="To whom they are owed, for the card.")] = "",
     smiles_column: SmilesColumn = None,
     value_column: ValueColumn = None,
     value_kind: ValueKind = None,
@@ -96,7 +97,13 @@ def train(
 
                 data = _read(affinities, smiles_column, value_column, value_kind, assay_column, report)
                 surrogate = train_on_affinities(
-                    data, out, source=source or affinities.name, seed=seed, device=device, report=report
+                    data,
+                    out,
+                    source=source or affinities.name,
+                    attribution=attribution,
+                    seed=seed,
+                    device=device,
+                    report=report,
                 )
             if store is not None:
                 surrogate, limits = _train_on_store(store, screen or (), out, surrogate, seed, report)

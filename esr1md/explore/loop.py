@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -83,10 +82,10 @@ def explore(
         raise InputError(f"'{folder}' cannot be made ({error.strerror})", do="choose another --store") from error
     with only_run(folder, "surrogate explore"):
         started = _begin(folder, exploration, candidates)
-        decided = _decided(folder)
-        for number, path in [(0, first)] if not decided else [(len(decided), folder / f"round-{len(decided)}.yaml")]:
-            report(f"round {number}: simulating {path.stem}")
-            simulate(path)
+        number = len(_decided(folder))
+        path = folder / f"round-{number}.yaml" if number else first
+        report(f"round {number}: simulating {path.stem}")
+        simulate(path)
         while True:
             number = len(rounds_run(store, exploration))
             if open_cells := _unanswered(store, exploration, number):
@@ -102,8 +101,7 @@ def explore(
 
 def _begin(folder: Path, exploration: Exploration, candidates: Sequence[Candidate]) -> datetime:
     """Note what is asked, or check that it is still the same; returns when the exploration began."""
-    asked = asdict(exploration) | {"candidates": digest_of(sorted(c.ligand.inchikey for c in candidates)),
-                                   "variants": list(exploration.variants)}  # fmt: skip
+    asked = exploration.to_json() | {"candidates": digest_of(sorted(c.ligand.inchikey for c in candidates))}
     path = folder / "exploration.json"
     before = read_json(path)
     for key in (*_FIXED, "candidates") if before else ():

@@ -98,7 +98,7 @@ def _record(now: Situation, best: Sequence[Standing]) -> dict[str, Any]:
         limits.append(f"The screens of an exploration leave out method '{found.config.method}'.")
     return {
         "exploration": exploration.name,
-        "asked": asdict(exploration) | {"variants": list(exploration.variants)},
+        "asked": exploration.to_json(),
         "decided": datetime.now(UTC).isoformat(timespec="seconds"),
         "unit": exploration.unit,
         "basis": now.guessed.basis,
@@ -152,17 +152,19 @@ def _more_replicas(now: Situation, best: Sequence[Standing]) -> dict[str, Any]:
                      "GPU-hours that are left")  # fmt: skip
     return {
         "kind": "replicas",
-        "why": f"The best {len(best)} are all simulated, and {len(wide)} of them are not known to +- {target:g} {unit}: "
-        f"{replicas} replicas instead of {have} of {', '.join(each.ligand for each in wide)}.",
+        "why": f"The best {len(best)} are all simulated, and {len(wide)} of them are not known to +- {target:g} "
+        f"{unit}: {replicas} replicas instead of {have} of {', '.join(each.ligand for each in wide)}.",
         "replicas": replicas,
         "round_gpu_hours": round(hours, 4),
         "ligands": taken,
-        "chosen": [
-            each.to_json() | {"why": f"its widest interval is +- {each.half_width:.3g} {unit}"
-                              if math.isfinite(each.half_width) else "a cell of it has a single replica and so no interval"}
-            for each in wide
-        ],
-    }  # fmt: skip
+        "chosen": [each.to_json() | {"why": _why_more(each, unit)} for each in wide],
+    }
+
+
+def _why_more(each: Standing, unit: str) -> str:
+    if math.isinf(each.half_width):
+        return "a cell of it has a single replica and so no interval"
+    return f"its widest interval is +- {each.half_width:.3g} {unit}"
 
 
 # -- new ligands -----------------------------------------------------------------------------------------------
@@ -231,8 +233,8 @@ def _new_ligands(now: Situation, units: Sequence[Unit], by_cell: Mapping[CellKey
     ligands = [entry["ligand"] for entry in chosen]
     return {
         "kind": "ligands",
-        "why": f"{len(chosen)} of {len(units)} candidates, {how}, for about {hours:.3g} of the {now.left:.3g} GPU-hours "
-        f"left: {', '.join(ligands)}.",
+        "why": f"{len(chosen)} of {len(units)} candidates, {how}, for about {hours:.3g} of the {now.left:.3g} "
+        f"GPU-hours left: {', '.join(ligands)}.",
         "replicas": len(layout.seeds),
         "round_gpu_hours": round(hours, 4),
         "beside_replicas": layout.beside,

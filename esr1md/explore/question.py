@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from esr1md.errors import InputError
 from esr1md.receptor.build import check_buildable
@@ -118,6 +118,10 @@ class Exploration:
     @property
     def unit(self) -> str:
         return self.goal.unit
+
+    def to_json(self) -> dict[str, Any]:
+        """What is asked, as records have it."""
+        return asdict(self) | {"variants": list(self.variants)}
 
     def folder(self, store: Store) -> Path:
         """``STORE/explore/NAME``."""

@@ -14,6 +14,9 @@ from esr1md.screen.status import screen_names
 from esr1md.specs import Ligand
 from esr1md.store.artifacts import Store
 
+#: What to do about screens that do not belong together.
+_CHOOSE = "choose with train --screen, or explore under another --name"
+
 
 @dataclass(frozen=True)
 class StoredObservations:
@@ -58,7 +61,7 @@ def stored_observations(store: Store, screens: Sequence[str] = ()) -> StoredObse
     if other := next((name for name in names if protocols[name] != first), None):
         raise InputError(
             f"screens '{names[0]}' ({first['name']}) and '{other}' ({protocols[other]['name']}) are of other protocols",
-            where=f"store {store.root}", expected="screens of one protocol", do="choose with train --screen, or explore under another --name",
+            where=f"store {store.root}", expected="screens of one protocol", do=_CHOOSE,
         )  # fmt: skip
     observations: dict[tuple, ReplicaObservation] = {}
     failures: dict[tuple, Failure] = {}
@@ -68,7 +71,7 @@ def stored_observations(store: Store, screens: Sequence[str] = ()) -> StoredObse
             ligand = Ligand(**each)
             if ligands.setdefault(ligand.name, ligand).inchikey != ligand.inchikey:
                 raise InputError(f"'{ligand.name}' is another compound in screen '{name}'", where=f"store {store.root}",
-                                 do="choose with train --screen, or explore under another --name")  # fmt: skip
+                                 do=_CHOOSE)  # fmt: skip
         finished, failed = collect(store, plan)
         for replica in finished:
             observations.setdefault((*replica.cell, replica.seed), replica)

@@ -123,7 +123,7 @@ class AffinityModel:
         corrections, deviations = run_network(self.network, Graphs(smiles), features)
         value = features[:, 0] + self.weight * corrections.mean(axis=0)
         sd = np.sqrt((deviations**2).mean(axis=0) + self.weight**2 * corrections.var(axis=0))
-        low, high = self.calibration.interval(value, sd)
+        low, high = self.calibration.interval(value, sd, features[:, 1])
         return AffinityPrediction(
             value, sd, low, high, features[:, 1], similarity.argmax(axis=1), features[:, 1] >= self.least_similarity
         )

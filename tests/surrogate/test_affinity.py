@@ -163,13 +163,18 @@ def test_intervals_cover_what_they_promise_whatever_the_spread_was_said_to_be():
     generator = np.random.default_rng(0)
     sd = generator.uniform(0.5, 2.0, 4000)
     errors = 3 * sd * generator.standard_t(4, 4000)  # heavy tails, three times as wide as said
-    found = calibrate(errors[:2000], sd[:2000])
+    similarity = generator.uniform(0, 1, 4000)
+    errors[similarity < 0.3] *= 2  # and wider still far from the training set
+    found = calibrate(errors[:2000], sd[:2000], similarity[:2000])
     for level in (0.5, 0.9, 0.95):
-        low, high = found.interval(np.zeros(2000), sd[2000:], level)
-        assert np.mean((low <= errors[2000:]) & (errors[2000:] <= high)) == pytest.approx(level, abs=0.03)
-    assert calibrate(errors[:8], sd[:8]).factors[0.95] == np.inf  # eight residuals say nothing of one in twenty
+        low, high = found.interval(np.zeros(2000), sd[2000:], similarity[2000:], level)
+        held = (low <= errors[2000:]) & (errors[2000:] <= high)
+        assert held.mean() == pytest.approx(level, abs=0.03)
+        assert held[similarity[2000:] < 0.3].mean() == pytest.approx(level, abs=0.06)
+    few = calibrate(errors[:8], sd[:8], similarity[:8])
+    assert few.factors[0.95] == (np.inf,)  # eight residuals say nothing of one in twenty
     with pytest.raises(ValueError, match="above 0"):
-        calibrate(np.ones(3), np.zeros(3))
+        calibrate(np.ones(3), np.zeros(3), np.ones(3))
 
 
 def test_figures_are_those_of_their_definitions():
