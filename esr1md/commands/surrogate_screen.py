@@ -108,6 +108,7 @@ def _view(summary: dict[str, Any], out: Path) -> Any:
     from rich.text import Text
 
     from esr1md.commands.terminal import duration
+    from esr1md.surrogate.screening_page import share
 
     rows, failed = summary["rows"], summary["failed"]
     lines: list[Any] = [
@@ -124,15 +125,16 @@ def _view(summary: dict[str, Any], out: Path) -> Any:
                           style="dim"))  # fmt: skip
     else:
         lines.append(Text("  nothing was left to do", style="dim"))
-    by, columns = summary["by"], {column["name"] for column in summary["columns"]}
+    by, columns = summary["by"], {column["name"]: column["meaning"] for column in summary["columns"]}
     interval = f"{by}_low" in columns and f"{by}_high" in columns
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, justify in (("", "right"), ("compound", "left"), ("row", "right"), (f"predicted {by}", "right"),
-                           *([("90 % interval", "left")] if interval else []), ("similarity", "right")):  # fmt: skip
+    titles = [("", "right"), ("compound", "left"), ("row", "right"), (f"predicted {by}", "right")]
+    titles += [(share(columns[f"{by}_low"]), "left")] if interval else []
+    for title, justify in (*titles, ("similarity", "right")):
         table.add_column(title, justify=justify)
     for row in summary["top"][:SHOWN]:
-        between = [f"{_number(row[f'{by}_low'])} to {_number(row[f'{by}_high'])}"] if interval else []
-        table.add_row(str(row["rank"]), Text(row["name"]), f"{row['row']:,}", _number(row[by]), *between,
+        held = [f"{_number(row[f'{by}_low'])} to {_number(row[f'{by}_high'])}"] if interval else []
+        table.add_row(str(row["rank"]), Text(row["name"]), f"{row['row']:,}", _number(row[by]), *held,
                       _number(row["similarity"]))  # fmt: skip
     if summary["top"]:
         lines += [Text(), table]

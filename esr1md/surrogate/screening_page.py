@@ -31,7 +31,7 @@ def screening_page(summary: dict[str, Any]) -> str:
     units = {column["name"]: column.get("unit", "") for column in summary["columns"]}
     values = [name for name in units if f"{name}_low" in units and f"{name}_high" in units]
     meanings = {column["name"]: column["meaning"] for column in summary["columns"]}
-    shares = {name: _share(meanings[f"{name}_low"]) for name in values}
+    shares = {name: share(meanings[f"{name}_low"]) for name in values}
     extra = "" if summary["by"] in values else summary["by"]
     listed = [*summary["top"], *summary["outside_domain"]]
     axes = {name: _Axis([row[f"{name}{end}"] for row in listed for end in ("", "_low", "_high")], shares[name])
@@ -118,7 +118,7 @@ def _cell(row: dict[str, Any], name: str, axis: _Axis) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _share(meaning: str) -> str:
+def share(meaning: str) -> str:
     """``90 % interval``, as the meaning of its low end says it."""
     found = re.search(r"\d+ % interval", meaning)
     return found[0] if found else "interval"

@@ -86,7 +86,7 @@ def change(folder, edit) -> None:
         (lambda t, a: t["kernel.indptr"].__setitem__(1, -5), "training compounds are damaged"),
         (lambda t, a: t.__setitem__("kernel.dual", t["kernel.dual"][:-1].copy()), "numbers of compounds differ"),
         (lambda t, a: t.pop("network.members.2.read.3.bias"), "Missing key"),
-        (lambda t, a: a["sizes"].__setitem__("width", 32), "size mismatch"),
+        (lambda t, a: a["sizes"].__setitem__("width", 48), "size mismatch"),
         (lambda t, a: a.pop("factors"), "factors"),
     ],
     ids=["nan", "index", "indptr", "dual", "missing", "width", "factors"],

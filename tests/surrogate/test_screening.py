@@ -538,6 +538,12 @@ def test_the_command_ends_with_3_when_rows_failed(surrogate, tmp_path):
     assert "[bold]phenol[/bold]" in out and "lib/top.html" in out
 
 
+def test_without_out_the_folder_has_the_librarys_name(surrogate, tmp_path):
+    (tmp_path / "my.library.smi").write_text("Oc1ccccc1 phenol\n")
+    assert surrogate("screen", "my.library.smi", "--workers", "1")[0] == 0
+    assert (tmp_path / "my-surrogate" / "top.html").is_file()
+
+
 def test_the_command_ends_with_0_when_all_are_predicted(surrogate):
     code, out, err = surrogate("screen", "CCO", "--out", "one", "--workers", "1", "--format", "csv")
     assert code == 0 and err == "" and "1 compounds outside the model's domain are not ranked" in out
@@ -546,7 +552,6 @@ def test_the_command_ends_with_0_when_all_are_predicted(surrogate):
 
 @pytest.mark.parametrize(("arguments", "says"), [
     (["absent.smi", "--out", "o"], "no file 'absent.smi'"),
-    (["CCO"], "Missing option '--out'"),
     (["CCO", "--out", "o", "--variant", "Y538S"], "knows no variant 'Y538S'"),
     (["CCO", "--out", "o", "--by", "affinity"], "no column 'affinity'"),
     (["CCO", "--out", "o", "--format", "xlsx"], "--format"),

@@ -110,7 +110,7 @@ def screen(tmp_path_factory, base):
 def test_learns_a_signal_better_than_the_mean(screen):
     surrogate, limits, _ = screen
     binding = surrogate.simulation.skill("binding", "ligand")
-    assert binding.rmse < 0.8 * binding.plain_rmse and binding.skilled
+    assert binding.rmse < 0.9 * binding.plain_rmse and binding.skilled
     assert binding.n == 10
     assert not any("No skill for binding on" in sentence for sentence in limits)
 
