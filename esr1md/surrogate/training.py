@@ -13,7 +13,8 @@ from esr1md.surrogate.affinity_training import DEFAULTS, Settings, train_affinit
 from esr1md.surrogate.card import Card, limits_of
 from esr1md.surrogate.data import Affinities
 from esr1md.surrogate.files import load_files, save_files
-from esr1md.surrogate.simulation import SimulationModel, train_simulation
+from esr1md.surrogate.simulation import SimulationModel
+from esr1md.surrogate.simulation_training import train_simulation
 from esr1md.surrogate.surrogate import Surrogate, load_surrogate
 
 #: Folder of members that have finished, inside that of a surrogate in training.

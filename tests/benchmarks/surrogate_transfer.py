@@ -26,7 +26,7 @@ from esr1md.scoring.cells import ReplicaObservation
 from esr1md.surrogate.cells import cell_table
 from esr1md.surrogate.features import APO_METRICS
 from esr1md.surrogate.model import HEADS
-from esr1md.surrogate.simulation import judge
+from esr1md.surrogate.simulation_training import judge
 from esr1md.surrogate.surrogate import load_surrogate
 
 TABLE = Path(__file__).with_suffix(".csv")
