@@ -19,7 +19,7 @@ def test_the_python_example_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("esr1md.dynamics.protocol.load_protocol", lambda name: tiny_protocol())
     exec(compile(code, "README.md", "exec"), {})
     assert (tmp_path / "one" / "summary.json").is_file()
-    assert "fulvestrant" in (tmp_path / "one" / "parameters" / "record.json").read_text()
+    assert "4-hydroxytamoxifen" in (tmp_path / "one" / "parameters" / "record.json").read_text()
     assert capsys.readouterr().out.strip()
 
 

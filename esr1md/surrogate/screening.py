@@ -11,11 +11,13 @@ them share; more than :data:`MOST_GPU_PROCESSES` would only fill its memory.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import functools
 import itertools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,6 +61,8 @@ CHUNK = 512
 LIMIT_S, ROW_LIMIT_S = 60.0, 1.0
 #: Processes that share a GPU unless more are asked for; each takes about half a gigabyte of its memory.
 MOST_GPU_PROCESSES = 8
+#: Processes that load the model at once before it is known how many rows there are.
+MOST_WARM = 8
 PARTS, ABOUT = ".parts", "about.json"
 #: Packages whose versions change the numbers; a folder's rows are all of the same.
 _VERSIONS = ("rdkit", "torch", "chemprop")
@@ -141,6 +145,8 @@ def _screened(rows: InputFile, library: str, out: Path, question: Question, want
               report: Callable[[Progress], None], columns: dict[str, str | None]) -> dict[str, Any]:  # fmt: skip
     slots = workers or os.cpu_count() or 1
     with WorkerPool(slots, log_folder=out / "logs") as pool:
+        if rows.kind != "smiles":
+            _warm_up(pool, question)
         answer = _asked(pool, question)
         check_column(wanted.by, answer.schema)
         about = {
@@ -162,6 +168,17 @@ def _screened(rows: InputFile, library: str, out: Path, question: Question, want
     with _writing(out):
         parts = part_paths(out / PARTS, progress.done, CHUNK)
         return write_tables(out, parts, progress.done, answer, wanted, origin)
+
+
+def _warm_up(pool: WorkerPool, question: Question) -> None:
+    """Let other processes load the model while the first one does: that takes as long as thousands of rows."""
+
+    def load() -> None:
+        with contextlib.suppress(Exception):  # what is wrong with the model, the first process says
+            pool.call(describe_in_worker, question)
+
+    for _ in range(min(pool.slots, MOST_WARM) - 1):
+        threading.Thread(target=load, daemon=True).start()
 
 
 def check_column(name: str, schema: pyarrow.Schema) -> None:
