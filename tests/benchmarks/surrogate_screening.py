@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=2000, help="compounds for ours and for chemprop predict")
     parser.add_argument("--lines", type=int, default=0, help="instead: so many lines with 5 %% junk, ours only")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of chemprop, a run with each")
     parser.add_argument("--model", help="folder of a model; the shipped one without it")
     parser.add_argument("--no-model", action="store_true", help="constant numbers in place of the model")
     asked = parser.parse_args()
@@ -58,8 +59,8 @@ def main() -> None:
             write(library, [("name", "smiles"), *rows])
         ours(library, Path(folder, "out"), asked)
         if not asked.lines:
-            chemprop(library, Path(folder), 1)
-            chemprop(library, Path(folder), asked.workers)
+            for threads in asked.threads:
+                chemprop(library, Path(folder), threads)
 
 
 def ours(library: Path, out: Path, asked: argparse.Namespace) -> None:
