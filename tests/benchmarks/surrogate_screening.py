@@ -180,7 +180,7 @@ class Constant:
         names = ("pchembl", "pchembl_low", "pchembl_high", "pchembl_sd", "similarity", "nearest", "in_domain")
         return tuple(Column(name, "", "constant") for name in names)
 
-    def table(self, molecules, variants, state):
+    def table(self, molecules, variants, state, smiles=None):
         import numpy
 
         found = {column.name: numpy.full(len(molecules), 5.0) for column in self.columns((), "")}
