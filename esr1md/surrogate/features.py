@@ -84,7 +84,9 @@ def ligand_features(ligand: Ligand | None, affinity: AffinityModel) -> np.ndarra
     return parent_features([parent], [smiles], affinity)[0]
 
 
-def parent_features(molecules: Sequence[Chem.Mol], smiles: Sequence[str], affinity: AffinityModel) -> np.ndarray:
+def parent_features(
+    molecules: Sequence[Chem.Mol], smiles: Sequence[str], affinity: AffinityModel, predicted: np.ndarray | None = None
+) -> np.ndarray:
     """What the affinity model makes of n compounds, and descriptors that a chemist would name.
 
     Parameters
@@ -93,13 +95,15 @@ def parent_features(molecules: Sequence[Chem.Mol], smiles: Sequence[str], affini
         Neutral parents (:mod:`esr1md.surrogate.standard`).
     affinity
         Its message passing encodes the ligands.
+    predicted : (n,)
+        Their predicted pChEMBL, if at hand.
 
     Returns
     -------
     (n, L) float64
         The molecule's vector in every member, its predicted pChEMBL, :data:`DESCRIPTORS`.
     """
-    predicted = affinity.predict(molecules, smiles).value
+    predicted = affinity.predict(molecules, smiles).value if predicted is None else predicted
     described = np.array([_descriptors(mol) for mol in molecules], dtype=float).reshape(-1, len(DESCRIPTORS))
     return np.concatenate([affinity.vectors(smiles), predicted[:, None], described], axis=1)
 

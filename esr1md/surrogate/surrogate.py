@@ -119,7 +119,7 @@ class Surrogate:
         }
         if not variants or not len(molecules):
             return table | {c.name: np.zeros(0) for c in self.columns(variants, state) if c.name not in table}
-        features = parent_features(molecules, smiles, self.affinity)
+        features = parent_features(molecules, smiles, self.affinity, said.value)
         for variant in variants:
             cells = self.simulation.predict_features([(variant, _SOME, state)] * len(molecules), features)
             for score in self._scores(state):
