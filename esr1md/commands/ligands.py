@@ -11,13 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, narrated, show, write_json
 
 if TYPE_CHECKING:
     from esr1md.ligand.row_workers import Progress
-
-#: Seconds between two lines of progress where the output is no terminal.
-SAY_S = 20.0
 
 
 class _ListByDefault(TyperGroup):
@@ -149,26 +146,8 @@ def prepare(
 @contextmanager
 def shown_progress() -> Iterator[Callable[[Progress], None]]:
     """Progress on standard error: one live line on a terminal, else a line now and then."""
-    import time
-
-    from rich.text import Text
-
-    from esr1md.commands.terminal import stderr_console
-
-    console = stderr_console()
-    if console.is_terminal:
-        with console.status(Text("reading ...")) as waiting:
-            yield lambda progress: waiting.update(Text(progress_line(progress)))
-        return
-    said = time.monotonic()
-
-    def say(progress: Progress) -> None:
-        nonlocal said
-        if time.monotonic() - said > SAY_S:
-            console.print(Text(progress_line(progress)), soft_wrap=True)
-            said = time.monotonic()
-
-    yield say
+    with narrated() as say:
+        yield lambda progress: say(progress_line(progress))
 
 
 def progress_line(progress: Progress) -> str:

@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Exit code of a command that finished and left failures behind.
 FAILURES_LEFT = 3
+#: Seconds between two lines of progress where the output is no terminal.
+SAY_S = 20.0
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, nothing else there.")]
 
@@ -61,3 +64,26 @@ def _own_stdout() -> Iterator[TextIO]:
     finally:
         os.dup2(kept, 1)
         os.close(kept)
+
+
+@contextlib.contextmanager
+def narrated(first: str = "reading ...") -> Iterator[Callable[[str], None]]:
+    """What is being done, on standard error: one live line on a terminal, else a line now and then."""
+    from rich.text import Text
+
+    from esr1md.commands.terminal import stderr_console
+
+    console = stderr_console()
+    if console.is_terminal:
+        with console.status(Text(first)) as waiting:
+            yield lambda text: waiting.update(Text(text))
+        return
+    said = time.monotonic()
+
+    def say(text: str) -> None:
+        nonlocal said
+        if time.monotonic() - said > SAY_S:
+            console.print(Text(text), soft_wrap=True)
+            said = time.monotonic()
+
+    yield say

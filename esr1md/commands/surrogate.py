@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from esr1md.commands.output import JsonOption, document_output, show, write_json
+from esr1md.commands.output import JsonOption, document_output, narrated, show, write_json
 
 if TYPE_CHECKING:
     from esr1md.surrogate.card import Card
     from esr1md.surrogate.data import Affinities
     from esr1md.surrogate.surrogate import Surrogate
-
-#: Seconds between two lines of progress where the output is no terminal.
-SAY_S = 20.0
 
 surrogate_app = typer.Typer(
     no_args_is_help=True,
@@ -180,29 +175,6 @@ def card(model: ModelOption = None, json: JsonOption = False) -> None:
             write_json(document, described(found))
         else:
             show(_card_view(found, None))
-
-
-@contextmanager
-def narrated(first: str = "reading ...") -> Iterator[Callable[[str], None]]:
-    """What is being done, on standard error: one live line on a terminal, else a line now and then."""
-    from rich.text import Text
-
-    from esr1md.commands.terminal import stderr_console
-
-    console = stderr_console()
-    if console.is_terminal:
-        with console.status(Text(first)) as waiting:
-            yield lambda text: waiting.update(Text(text))
-        return
-    said = time.monotonic()
-
-    def say(text: str) -> None:
-        nonlocal said
-        if time.monotonic() - said > SAY_S:
-            console.print(Text(text), soft_wrap=True)
-            said = time.monotonic()
-
-    yield say
 
 
 def described(card: Card) -> dict[str, Any]:

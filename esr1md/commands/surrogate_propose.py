@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
-from esr1md.commands.surrogate import narrated, surrogate_app
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, narrated, show, write_json
+from esr1md.commands.surrogate import surrogate_app
 
 #: Ligands that a view lists; the file has all of them.
 MOST_SHOWN = 20
