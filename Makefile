@@ -9,13 +9,14 @@ STORE  ?= runs
 # two test processes on two cores: each test process keeps its libraries to one thread (tests/conftest.py)
 JOBS   ?= 2
 
-.PHONY: demo test lint bench clean help
+.PHONY: demo test lint bench audit clean help
 .DEFAULT_GOAL := help
 
 help:
 	@sed -n '1,3s/^# //p' Makefile
 	@echo "make lint    ruff"
 	@echo "make bench   the measurements of tests/benchmarks"
+	@echo "make audit   known faults of the pinned dependencies (asks an advisory database on the network)"
 	@echo "make clean   remove .venv and build leftovers; results in $(STORE)/ stay"
 
 demo: $(VENV)/.installed
@@ -46,6 +47,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-test: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]' -c constraints.txt
 	@touch $@
+
+# --strict: a dependency that could not be looked up is a failure and not a clean bill
+audit: $(VENV)/.installed-test
+	$(BIN)/pip-audit --strict --no-deps --disable-pip --progress-spinner off -r constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache

@@ -11,25 +11,32 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, field_validator, model_validator
 
 from esr1md.catalogue import did_you_mean, named_file
 from esr1md.errors import InputError
 from esr1md.settings import ExistingFile, Settings, Structure, load_settings, problem
 from esr1md.specs import HelixState
+from esr1md.units import Price, UnitError, parse_price
 
 __all__ = [
     "ALL",
     "APO",
     "LigandChoice",
+    "LigandFile",
     "PoseOptions",
     "ScreenConfig",
     "Settings",
+    "DaskCluster",
+    "RayCluster",
     "SiteConfig",
+    "SlurmJobs",
     "Thresholds",
+    "WorkPool",
     "load_screen",
     "load_settings",
     "load_site",
+    "read_price",
 ]
 
 APO = "apo"
@@ -91,6 +98,36 @@ class LigandChoice(Settings):
     def catalogued(self) -> bool:
         """Whether the name is to be looked up in ``ligands/ligands.yaml``."""
         return self.smiles is None and self.sdf is None
+
+
+class LigandFile(Settings):
+    """Every molecule of a file as ligands of a screen, under the names it has there.
+
+    ``file`` is any that ``esr1md ligands prepare`` reads (SMILES, CSV, SDF, Parquet); ``smiles_column`` and
+    ``name_column`` are those of a table where they are not found by themselves. A row that cannot be simulated is
+    refused with its line; with ``skip_bad`` it is left out, and the plan lists it. The rest is as in
+    :class:`LigandChoice`, for all rows alike.
+    """
+
+    file: ExistingFile
+    smiles_column: str | None = None
+    name_column: str | None = None
+    drug_class: str = ""
+    stereo: Literal["defined", "enumerate"] = "defined"
+    protonation: Literal["dominant", "as written"] = "dominant"
+    skip_bad: bool = False
+
+
+def _kind_of_entry(entry: Any) -> str:
+    is_file = isinstance(entry, LigandFile) or (isinstance(entry, dict) and "file" in entry)
+    return "file of ligands" if is_file else "one ligand"
+
+
+#: One ligand, or a file of them.
+LigandEntry = Annotated[
+    Annotated[LigandChoice, Tag("one ligand")] | Annotated[LigandFile, Tag("file of ligands")],
+    Discriminator(_kind_of_entry),
+]
 
 
 class Thresholds(Settings):
@@ -177,7 +214,7 @@ class ScreenConfig(Settings):
     variants
         ``WT``, ``Y537S``, ``D538G+F404L`` ...; the wild type is what mutants are compared with.
     ligands
-        Names, users' compounds, or ``all``: every catalogued ligand with a structure.
+        Names, users' compounds, files of compounds, or ``all``: every catalogued ligand with a structure.
     apo
         Whether the receptor without a ligand is simulated too (a control).
     states
@@ -202,7 +239,7 @@ class ScreenConfig(Settings):
     name: str
     description: str = ""
     variants: Annotated[tuple[str, ...], Field(min_length=1)]
-    ligands: Literal["all"] | Annotated[tuple[LigandChoice, ...], Field(min_length=1)]
+    ligands: Literal["all"] | Annotated[tuple[LigandEntry, ...], Field(min_length=1)]
     apo: bool = False
     states: dict[str, tuple[HelixState, ...] | Literal["by class"]] = {}
     protocol: str
@@ -241,11 +278,11 @@ class ScreenConfig(Settings):
         if not isinstance(value, list | tuple):
             raise problem(f"ligands is '{value}'", expected="a list of ligands, or 'all'")
         for index, item in enumerate(value):
-            if not isinstance(item, str | dict | LigandChoice):
+            if not isinstance(item, str | dict | LigandChoice | LigandFile):
                 raise problem(
                     f"ligand {item!r} is neither a name nor a mapping",
                     at=(index,),
-                    expected="a name, or {name: ..., smiles: ...} or {name: ..., sdf: ...}",
+                    expected="a name, or {name: ..., smiles: ...}, {name: ..., sdf: ...} or {file: ...}",
                 )
         # validated here, so that an error in an item is not also reported as "not 'all'"
         return tuple(value)
@@ -262,26 +299,19 @@ class ScreenConfig(Settings):
     @field_validator("platform")
     @classmethod
     def read_platform(cls, value: str) -> str:
-        by_lower = {name.lower(): name for name in PLATFORMS}
-        if value.lower() not in by_lower:
-            raise problem(
-                f"unknown platform '{value}'",
-                expected=f"one of {', '.join(PLATFORMS)}",
-                do=did_you_mean(value, PLATFORMS),
-            )
-        return by_lower[value.lower()]
+        return read_platform(value)
 
     # -- checks that need no science ---------------------------------------------------------------------
 
     @model_validator(mode="after")
     def validate_unique(self) -> ScreenConfig:
         entries = {
-            "variants": list(self.variants),
-            "ligands": [] if self.ligands == ALL else [ligand.name for ligand in self.ligands],
+            "variants": list(enumerate(self.variants)),
+            "ligands": [(i, each.name) for i, each in enumerate(self.ligands) if isinstance(each, LigandChoice)],
         }
         for key, given in entries.items():
             first: dict[str, int] = {}
-            for index, name in enumerate(given):
+            for index, name in given:
                 if (seen := first.setdefault(name.lower(), index)) != index:
                     raise problem(
                         f"{key.removesuffix('s')} '{name}' is given twice (also as number {seen + 1})",
@@ -343,10 +373,24 @@ class ScreenConfig(Settings):
             )
         return self.model_copy(update={"platform": by_lower[platform.lower()]})
 
+    def on_site(self, site: str | Path) -> ScreenConfig:
+        """The same screen at another site, by name or path, as the command line may ask.
+
+        Raises
+        ------
+        InputError
+            There is no such site, or its file cannot be used.
+        """
+        load_site(site)
+        path = named_file("sites", site)
+        return self.model_copy(update={"site": str(site) if path.stem == str(site) else str(path.resolve())})
+
     @property
     def ligand_names(self) -> tuple[str, ...] | None:
-        """Names as the user wrote them; ``None`` when the screen takes every catalogued ligand."""
-        return None if self.ligands == ALL else tuple(ligand.name for ligand in self.ligands)
+        """Names as the user wrote them; ``None`` when the screen takes all of the catalogue or of a file."""
+        if self.ligands == ALL or any(isinstance(entry, LigandFile) for entry in self.ligands):
+            return None
+        return tuple(ligand.name for ligand in self.ligands)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -379,13 +423,95 @@ class ScreenConfig(Settings):
         return self.reference_ligand
 
 
+class DaskCluster(Settings):
+    """A Dask cluster: the ``address`` of its scheduler, or none for one on this machine that lasts as long as a run."""
+
+    address: str | None = None
+
+
+class SlurmJobs(Settings):
+    """What each Slurm job asks for; ``jobs`` of them run at most, and new ones follow those that end.
+
+    ``environment`` are shell lines that come before the worker starts (``module load cuda``), ``directives`` further
+    ``#SBATCH`` options (``--constraint=a100``). ``margin_minutes`` before ``wall_time_minutes`` are
+    over, the replicas of a job leave a checkpoint and are given to another job.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    jobs: Annotated[int, Field(ge=1, le=10_000)] = 1
+    gpus: Annotated[int, Field(ge=0, le=64)] = 0
+    cores: Annotated[int, Field(ge=1, le=1024)] = 1
+    memory_gb: Annotated[float, Field(gt=0)] = 8.0
+    wall_time_minutes: Annotated[int, Field(ge=2)] = 240
+    margin_minutes: Annotated[float, Field(gt=0)] = 5.0
+    environment: tuple[str, ...] = ()
+    directives: tuple[str, ...] = ()
+    interface: str | None = None
+
+    @model_validator(mode="after")
+    def validate_margin(self) -> SlurmJobs:
+        if not self.margin_minutes < self.wall_time_minutes:
+            raise problem(
+                f"margin_minutes ({self.margin_minutes:g}) is not below wall_time_minutes ({self.wall_time_minutes})",
+                at=("margin_minutes",),
+            )
+        for name in ("environment", "directives"):
+            for index, line in enumerate(getattr(self, name)):
+                if "\n" in line:
+                    raise problem(f"{name} has a line break in it", at=(name, index), expected="one line each")
+        return self
+
+
+class RayCluster(Settings):
+    """A Ray cluster by ``address`` (``auto``: the one of this machine), or none for one that lasts as long as the run.
+
+    ``gpus`` of each simulation, a share such as 0.25 where several fit; 0 on the CPU.
+    """
+
+    address: str | None = None
+    gpus: Annotated[float, Field(ge=0, le=64)] = 0.0
+
+
+class WorkPool(Settings):
+    """A Prefect work pool (processes, Kubernetes ...): ``members`` runs of the deployment share the screen.
+
+    ``job_variables`` override those of the work pool's job template, in the runs that are added.
+    """
+
+    deployment: str = "screen/screen"
+    members: Annotated[int, Field(ge=1, le=1000)] = 1
+    job_variables: dict[str, Any] = {}
+
+
+def read_price(text: str, where: str) -> Price:
+    """What an hour costs, as the command line may say; ``InputError`` for what is no price."""
+    try:
+        return parse_price(text)
+    except UnitError as error:
+        raise InputError(error.what, where=where, expected=error.expected) from None
+
+
+def _price(value: Any) -> Price:
+    if isinstance(value, Price):
+        return value
+    try:
+        return parse_price(str(value))
+    except UnitError as error:
+        raise problem(error.what, expected=error.expected) from None
+
+
 class SiteConfig(Settings):
-    """Where a screen runs, and how its simulations share the machine; ``auto`` fits the machine.
+    """Where a screen runs, and how its simulations share a machine; ``auto`` fits the machine.
 
     Attributes
     ----------
+    kind
+        ``local``: this machine; ``dask``, ``slurm``, ``ray``: others work for this one, which hands the steps out;
+        ``prefect``: several equal runs of the deployed flow, wherever a Prefect work pool starts them.
     workers
-        Simulations at once, on all GPUs together; ``auto``: one for each CPU core, or ``per_gpu`` on each GPU.
+        Simulations at once on a machine, on all its GPUs together; ``auto``: one for each CPU core, or ``per_gpu`` on
+        each GPU.
     threads
         CPU threads of each; ``auto`` divides the cores.
     per_gpu
@@ -393,15 +519,35 @@ class SiteConfig(Settings):
     mps
         Whether NVIDIA's multi-process service is started where it can be and several simulations share a GPU; ``false``
         keeps the simulations from one that the machine runs, too.
+    platform
+        OpenMM platform of the machines that work, where the screen leaves it to us.
+    price
+        Of an hour of a GPU or of a core, for what a plan says it will cost: ``2.50 USD per GPU hour``.
+    silent_minutes
+        A replica that reports no progress for so long hangs: it is ended and tried again.
+    dask, slurm, ray, prefect
+        What the kind of that name is told.
     """
 
     name: str
     description: str = ""
-    kind: Literal["local"] = "local"
+    kind: Literal["local", "dask", "slurm", "ray", "prefect"] = "local"
     workers: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
     per_gpu: Literal["auto"] | Annotated[int, Field(ge=1, le=48)] = "auto"  # 48: clients of one MPS server
     mps: bool = True
+    platform: str = "auto"
+    price: Annotated[Price, BeforeValidator(_price), PlainSerializer(str)] | None = None
+    silent_minutes: Annotated[float, Field(gt=0)] = 60.0
+    dask: DaskCluster = DaskCluster()
+    slurm: SlurmJobs = SlurmJobs()
+    ray: RayCluster = RayCluster()
+    prefect: WorkPool = WorkPool()
+
+    @field_validator("platform")
+    @classmethod
+    def read_platform(cls, value: str) -> str:
+        return read_platform(value)
 
     @model_validator(mode="after")
     def validate_sharing(self) -> SiteConfig:
@@ -413,6 +559,42 @@ class SiteConfig(Settings):
                 do="workers is all simulations at once, per_gpu those on each GPU",
             )
         return self
+
+    @model_validator(mode="after")
+    def validate_kind(self) -> SiteConfig:
+        for kind in ("dask", "slurm", "ray", "prefect"):
+            if kind in self.model_fields_set and kind != self.kind:
+                raise problem(
+                    f"'{kind}' is given for a site of kind '{self.kind}'",
+                    at=(kind,),
+                    do=f"write 'kind: {kind}', or leave it out",
+                )
+        return self
+
+    @model_validator(mode="after")
+    def validate_platform(self) -> SiteConfig:
+        if self.elsewhere and self.platform == "auto":
+            raise problem(
+                f"a site of kind '{self.kind}' does not say which platform its machines have",
+                at=("kind",),
+                expected=f"'platform: CUDA', or another of {', '.join(PLATFORMS[1:])}",
+            )
+        return self
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether other machines than this one do the work, which cannot be probed from here."""
+        cluster = {"dask": self.dask.address, "ray": self.ray.address, "slurm": "slurm"}
+        return cluster.get(self.kind) is not None
+
+    @property
+    def slots_each(self) -> int:
+        """Simulations at once on one machine or in one Slurm job, from what is written alone."""
+        if self.workers != "auto":
+            return self.workers
+        if self.kind == "slurm" and self.slurm.gpus:
+            return self.slurm.gpus * (self.per_gpu if self.per_gpu != "auto" else min(4, self.slurm.cores))
+        return self.slurm.cores if self.kind == "slurm" else 1
 
 
 def load_screen(name_or_path: str | Path) -> ScreenConfig:
@@ -429,6 +611,18 @@ def load_screen(name_or_path: str | Path) -> ScreenConfig:
 def load_site(name_or_path: str | Path) -> SiteConfig:
     """Read a site by its name in ``configs/sites/`` or by path; raises as :func:`load_screen`."""
     return load_settings(named_file("sites", name_or_path), SiteConfig)
+
+
+def read_platform(value: str) -> str:
+    """The name of an OpenMM platform, or ``auto``, in whatever case it is written; a problem for any other."""
+    by_lower = {name.lower(): name for name in PLATFORMS}
+    if value.lower() not in by_lower:
+        raise problem(
+            f"unknown platform '{value}'",
+            expected=f"one of {', '.join(PLATFORMS)}",
+            do=did_you_mean(value, PLATFORMS),
+        )
+    return by_lower[value.lower()]
 
 
 def read_text_list(value: Any, what: str, example: str) -> tuple[str, ...]:

@@ -55,6 +55,13 @@ def _rebuild_input_error(cls, what, where, expected, do):
     return cls(what, where=where, expected=expected, do=do)
 
 
+class StoppedEarly(Esr1mdError):
+    """Work was told to stop (:mod:`esr1md.stopping`) and did, after a checkpoint that another process goes on from.
+
+    Neither a result nor a failure: nothing is recorded but what was computed so far.
+    """
+
+
 class StageError(Esr1mdError):
     """A stage of one replica could not be finished; kept as a failure record, never fatal to a screen.
 

@@ -20,14 +20,33 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from esr1md.errors import StoppedEarly
+from esr1md.stopping import on_sigterm
+
+#: How often a call's sign of life is looked at, at most (s).
+LOOK_S = 5.0
 
 
 class WorkerDied(RuntimeError):
     """The process of a call ended before it answered; the call was not finished."""
+
+
+@dataclass(frozen=True)
+class SignOfLife:
+    """A file that a call writes to while it gets on; unchanged for ``silent_s`` seconds, the call hangs.
+
+    Whether it has changed is seen by looking, not told by its date, so that no clock matters.
+    """
+
+    path: Path
+    silent_s: float
 
 
 class PoolClosed(RuntimeError):
@@ -89,15 +108,29 @@ class WorkerPool:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def call(self, function: Callable, *args: Any, **kwargs: Any) -> Any:
+    def call(
+        self,
+        function: Callable,
+        *args: Any,
+        sign: SignOfLife | None = None,
+        wanted: Callable[[], bool] | None = None,
+        **kwargs: Any,
+    ) -> Any:
         """``function(*args, **kwargs)`` in a worker; waits for a free one.
 
         ``function`` must be importable by name (top level of a module); arguments and answer are pickled.
 
+        Parameters
+        ----------
+        sign
+            Where the call shows that it gets on; one that does not is ended.
+        wanted
+            Asked now and then whether somebody still waits for the answer; a call that nobody wants is ended.
+
         Raises
         ------
         WorkerDied
-            The process ended first; the message says by which signal or exit code and where its log is.
+            The process ended first, or hung; the message says by which signal or exit code and where its log is.
         PoolClosed
             :meth:`close` was called, before or meanwhile.
         Exception
@@ -106,8 +139,9 @@ class WorkerPool:
         worker = self._idle.get()
         try:
             worker = worker or self._new_worker()
-            return worker.call(function, args, kwargs)
-        except (WorkerDied, KeyboardInterrupt) as ending:
+            with worker.watched(sign, wanted):
+                return worker.call(function, args, kwargs)
+        except (WorkerDied, StoppedEarly, KeyboardInterrupt) as ending:  # a process that was told to stop does no more
             if worker is not None:
                 self._drop(worker)
                 worker = None
@@ -165,14 +199,44 @@ class _Worker:
         finally:
             os.close(answer_end)
         self._answers = os.fdopen(answers, "rb")
-        self._ending, self._ended = threading.Lock(), False
+        self._ending, self._ended, self._ended_because = threading.Lock(), False, ""
+
+    @contextmanager
+    def watched(self, sign: SignOfLife | None, wanted: Callable[[], bool] | None) -> Iterator[None]:
+        """End the process if the call of the body gives no sign of life, or nobody wants it any more."""
+        if sign is None and wanted is None:
+            yield
+            return
+        answered = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(sign, wanted, answered), name="watch", daemon=True)
+        watch.start()
+        try:
+            yield
+        finally:
+            answered.set()
+            watch.join()
+
+    def _watch(self, sign: SignOfLife | None, wanted: Callable[[], bool] | None, answered: threading.Event) -> None:
+        seen, since = sign and _state_of(sign.path), time.monotonic()
+        while not answered.wait(min(LOOK_S, sign.silent_s / 4) if sign else LOOK_S):
+            now = sign and _state_of(sign.path)
+            if now != seen:
+                seen, since = now, time.monotonic()
+            if sign is not None and time.monotonic() - since >= sign.silent_s:
+                self._ended_because = f"the worker process hung: nothing new for {sign.silent_s:g} s, so it was ended"
+            elif wanted is not None and not wanted():
+                self._ended_because = "nobody waits for the answer any more"
+            else:
+                continue
+            os.killpg(self.process.pid, signal.SIGKILL)
+            return
 
     def call(self, function: Callable, args: tuple, kwargs: dict) -> Any:
         try:
             _send(self.process.stdin, (function.__module__, function.__qualname__, args, kwargs))
             succeeded, answer = _receive(self._answers)
         except (EOFError, BrokenPipeError, ValueError):  # ValueError: another thread closed the pipes
-            raise WorkerDied(f"{_ending(self.process)} (see {self._log})") from None
+            raise WorkerDied(f"{self._ended_because or _ending(self.process)} (see {self._log})") from None
         if not succeeded:
             raise answer
         return answer
@@ -221,6 +285,15 @@ def _parents() -> dict[int, int]:
     return {int(pid): int(parent) for pid, parent in map(str.split, listed.splitlines())}
 
 
+def _state_of(path: Path) -> tuple[int, int] | None:
+    """Number and date of a file as it is now, of which one changes whenever it is written or replaced."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 def _ending(process: subprocess.Popen) -> str:
     code = process.wait()
     if code < 0:
@@ -251,6 +324,7 @@ def _read_exactly(pipe: BinaryIO, size: int) -> bytes:
 def _serve(answer_end: int) -> None:
     """The worker's loop: read a call, do it, answer; ends with its parent, however that ended."""
     _watch(answer_end)
+    on_sigterm()
     with os.fdopen(answer_end, "wb") as answers:
         while True:
             try:

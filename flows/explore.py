@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from esr1md.catalogue import named_file
@@ -33,18 +32,11 @@ from esr1md.store import Store
 Display = Callable[[str], AbstractContextManager]
 
 
-def _sibling(name: str) -> ModuleType:
-    """``flows/NAME.py`` beside this file, whatever folder called ``flows`` the user may have."""
-    full = f"esr1md_flows_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-screen_flow = _sibling("screen")
-runners = _sibling("runners")
+_place = Path(__file__).with_name("runners.py")
+_spec = importlib.util.spec_from_file_location("esr1md_flows_runners", _place)
+runners = sys.modules.setdefault(_spec.name, importlib.util.module_from_spec(_spec))
+_spec.loader.exec_module(runners)
+screen_flow = runners.sibling("screen")
 
 from prefect import flow, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402

@@ -9,12 +9,17 @@ one replica, which is tried again in a fresh process, and the tasks stay cheap.
 
 from __future__ import annotations
 
+import errno
+import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 from uuid import uuid4
 
 #: Environment variable by which the processes of a flow are known.
@@ -126,3 +131,108 @@ def task_runner(slots: int):
     from prefect.task_runners import ThreadPoolTaskRunner
 
     return ThreadPoolTaskRunner(max_workers=2 * slots + 2)
+
+
+class Window:
+    """Hands tasks to a runner, so many at a time, so that neither memory nor the Prefect server holds a million.
+
+    Parameters
+    ----------
+    runner
+        A started task runner.
+    most
+        Tasks that may be submitted and not finished.
+    """
+
+    def __init__(self, runner: Any, most: int) -> None:
+        self._runner, self._room = runner, threading.BoundedSemaphore(most)
+        self._open: set[Any] = set()
+        self._failed: list[Any] = []
+        self._changed = threading.Condition()
+
+    def submit(self, call: Any, parameters: Mapping[str, Any], wait_for: Iterable[Any] = ()) -> Any:
+        """A future of the task; waits for room, and raises what an earlier task has raised."""
+        self._room.acquire()
+        self._raise()
+        future = self._runner.submit(call, dict(parameters), wait_for=list(wait_for))
+        with self._changed:
+            self._open.add(future)
+        future.add_done_callback(self._done)
+        return future
+
+    def finish(self) -> None:
+        """Wait for every task; raises what the first one that failed has raised."""
+        with self._changed:
+            while self._open and not self._failed:
+                self._changed.wait(timeout=1.0)
+        self._raise()
+
+    def _done(self, future: Any) -> None:
+        future.wait()  # it has ended; only this makes its final state known
+        with self._changed:
+            self._open.discard(future)
+            if not future.state.is_completed():
+                self._failed.append(future)
+            self._changed.notify_all()
+        self._room.release()
+
+    def _raise(self) -> None:
+        if self._failed:
+            self._failed[0].result()
+
+
+def sibling(name: str) -> ModuleType:
+    """``flows/NAME.py`` beside this file, whatever folder called ``flows`` the user may have."""
+    full = f"esr1md_flows_{name}"
+    if full not in sys.modules:
+        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
+        sys.modules[full] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[full])
+    return sys.modules[full]
+
+
+def invite(pool: Any, parameters: Mapping[str, Any], run_id: str) -> list[str]:
+    """Start further runs of a site's deployment that join this one; names of them.
+
+    Each plans for itself and takes what nobody has: the store keeps two of them from the same replica. There is no
+    chief, so it does not matter which of them is killed.
+
+    Parameters
+    ----------
+    pool
+        The site's :class:`esr1md.config.WorkPool`.
+    parameters
+        Of this run.
+    run_id
+        Its id: started again after a crash it does not invite anew.
+    """
+    from prefect.deployments import run_deployment
+
+    return [
+        run_deployment(
+            pool.deployment,
+            parameters={**parameters, "joining": True},
+            timeout=0,
+            as_subflow=False,
+            idempotency_key=f"{run_id}-{number}",
+            job_variables=pool.job_variables or None,
+            tags=["esr1md", f"joins {run_id}"],
+        ).name
+        for number in range(1, pool.members)
+    ]
+
+
+def infrastructure_fault(task: Any, run: Any, state: Any) -> bool:
+    """Whether a task failed for a reason that has nothing to do with it, so that trying again may help.
+
+    A scientific failure is a record of the store and not an exception; bad input would only be bad again.
+    """
+    try:
+        state.result()
+    except (ConnectionError, TimeoutError, BlockingIOError):
+        return True
+    except OSError as error:
+        return error.errno in (errno.EIO, errno.ESTALE, errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTUNREACH)
+    except Exception:
+        return False
+    return False

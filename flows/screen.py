@@ -11,90 +11,104 @@ from __future__ import annotations
 import importlib.util
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
-from esr1md.config import load_screen
+from esr1md.config import ScreenConfig, load_screen, load_site
 from esr1md.errors import InputError
 from esr1md.screen.run import (
     PREPARATIONS,
     Plan,
     Step,
+    await_others,
     early_preparations,
     finish_screen,
     open_pool,
     perform,
     plan_screen,
+    running,
     start_screen,
     steps,
 )
-from esr1md.screen.transfers import KIND as TRANSFERS
+from esr1md.sites import Pool
 from esr1md.store import Store
-from esr1md.workers import WorkerPool
 
 #: Work (s) that is worth a task of its own: less, and Prefect's bookkeeping would show in the run time.
 CHUNK_SECONDS = 30.0
 #: Chunks per slot at least, so that no slot idles while the last ones end.
 CHUNKS_PER_SLOT = 4
+#: Tasks that Prefect is given at once, for each slot.
+TASKS_PER_SLOT = 4
+RETRIES, RETRY_S = 3, [10, 30, 60]
 
-
-def _sibling(name: str) -> ModuleType:
-    """``flows/NAME.py`` beside this file, whatever folder called ``flows`` the user may have."""
-    full = f"esr1md_flows_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
-
-
-runners = _sibling("runners")
+_place = Path(__file__).with_name("runners.py")
+_spec = importlib.util.spec_from_file_location("esr1md_flows_runners", _place)
+runners = sys.modules.setdefault(_spec.name, importlib.util.module_from_spec(_spec))
+_spec.loader.exec_module(runners)
 runners.before_prefect_is_imported()
+shown = runners.sibling("artifacts")
 
 from prefect import flow, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
-from prefect.futures import as_completed  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 
+_retried = {
+    "retries": RETRIES, "retry_delay_seconds": RETRY_S, "retry_condition_fn": runners.infrastructure_fault,
+    "cache_policy": NO_CACHE,
+}  # fmt: skip
 
-@task(task_run_name="{step.kind}: {step.name}", cache_policy=NO_CACHE, tags=["esr1md", "prepare"])
-def prepare(step: Step, pool: WorkerPool, store: Store) -> None:
+
+@task(task_run_name="{step.kind}: {step.name}", tags=["esr1md", "prepare"], **_retried)
+def prepare(step: Step, pool: Pool, store: Store) -> None:
     """One shared preparation: a receptor, a ligand's parameters or a pose."""
     perform(step, pool, store)
 
 
-@task(task_run_name="{name}", cache_policy=NO_CACHE, tags=["esr1md", "replicas"])
-def simulate(name: str, chunk: Sequence[Step], pool: WorkerPool, store: Store) -> dict[str, str]:
+@task(task_run_name="{name}", tags=["esr1md", "replicas"], **_retried)
+def simulate(name: str, chunk: Sequence[Step], pool: Pool, store: Store, busy: list[Step]) -> dict[str, str]:
     """Replicas, one after the other; returns the status of each by name.
 
-    Not retried by Prefect: the store keeps what is finished, a worker that died is replaced and its replica
-    tried again by :func:`esr1md.screen.run.perform`, and a scientific failure would only fail again.
+    Retried by Prefect only where its infrastructure failed: the store keeps what is finished, a worker that died is
+    replaced and its replica tried again by :func:`esr1md.screen.run.perform`, and a scientific failure is a record.
     """
-    return {step.name: perform(step, pool, store)["status"] for step in chunk}
+    found = {}
+    for step in chunk:
+        found[step.name] = perform(step, pool, store)["status"]
+        if found[step.name] == "busy":
+            busy.append(step)
+    return found
 
 
-@task(task_run_name="{step.name}", cache_policy=NO_CACHE, tags=["esr1md", "transfers"])
-def transfer(step: Step, pool: WorkerPool, store: Store) -> None:
+@task(task_run_name="{step.name}", tags=["esr1md", "transfers"], **_retried)
+def transfer(step: Step, pool: Pool, store: Store) -> None:
     """One repeat of the relative free energy of two ligands."""
     perform(step, pool, store)
 
 
-@task(task_run_name="rank {plan.name}", cache_policy=NO_CACHE, tags=["esr1md"])
+@task(task_run_name="what other runs compute", tags=["esr1md", "replicas"], **_retried)
+def join(busy: Sequence[Step], pool: Pool, store: Store) -> int:
+    """Wait for replicas that other runs of this store have in hand, and take over what they leave."""
+    return sum(1 for _ in await_others(busy, lambda step: perform(step, pool, store), store))
+
+
+@task(task_run_name="rank {plan.name}", **_retried)
 def finish(plan: Plan, store: Store) -> dict[str, Any]:
-    """Score, rank, tables and report."""
+    """Score, rank, tables and report, which the run's page in Prefect shows as well."""
     ranking = finish_screen(plan, store)
+    folder = store.root / "screens" / plan.name
+    shown.ranking(ranking, folder)
     return {
         "screen": plan.name,
-        "folder": str(store.root / "screens" / plan.name),
+        "folder": str(folder),
         "ranking": [line.ligand for line in ranking.ranking],
         "failures": len(ranking.failures),
     }
 
 
 def _run_name() -> str:
-    return str(flow_run.parameters.get("config", "screen"))
+    given = flow_run.parameters
+    return Path(str(given.get("config", "screen"))).stem + (" (joining)" if given.get("joining") else "")
 
 
 @flow(
@@ -106,58 +120,95 @@ def _run_name() -> str:
 def screen(
     config: str,
     store: str = "runs",
+    site: str | None = None,
     limit: int | None = None,
-    platform: str | None = None,
+    platform: Literal["auto", "CUDA", "HIP", "OpenCL", "CPU", "Reference"] | None = None,
     retry: bool = False,
+    joining: bool = False,
 ) -> dict[str, Any]:
     """Run a screen, or what an earlier run of it left.
 
     Args:
-        config: Name of a bundled screen, or path of a YAML file.
-        store: Folder that results are kept in and resumed from.
+        config: Name of a bundled screen (quickstart, reference), or path of a YAML file on the machine that works.
+        store: Folder that results are kept in and resumed from, the same for every machine that works.
+        site: Where to run (local, dask, slurm, ray, kubernetes, or a YAML file), instead of the screen's own.
         limit: Run at most so many of the replicas that are not done.
         platform: OpenMM platform, instead of the screen's own.
         retry: Compute again what failed before.
+        joining: This run helps another one of the same screen; set by that one.
     """
-    plan = plan_screen(load_screen(config), store, limit=limit, platform=platform)
-    start_screen(plan, retry=retry)
-    place = Store(plan.store_root)
-    ordered = steps(plan)
-    pending: dict[str, Any] = {}
-    with open_pool(plan) as pool, runners.task_runner(plan.slots) as runner:
+    plan = plan_screen(_at_site(load_screen(config), site), store, limit=limit, platform=platform)
+    start_screen(plan, retry=retry and not joining)
+    chosen = load_site(plan.config.site)
+    if chosen.kind == "prefect" and not joining:
+        runners.invite(chosen.prefect, flow_run.parameters, flow_run.id)
+    place, busy = Store(plan.store_root), []
+    with (
+        running(plan),
+        open_pool(plan) as pool,
+        shown.progress(plan, place),
+        runners.task_runner(pool.slots) as runner,
+    ):
         try:
-            # submitted in order, and threads are taken in order: a waiting task never blocks what it waits for
-            for step in ordered:
-                if step.kind in PREPARATIONS:
-                    submit(runner, prepare, {"step": step, "pool": pool, "store": place}, [step], pending)
-            for chunk in chunks([step for step in ordered if step.kind == "replicas"], plan.slots):
-                parameters = {"name": chunk_name(chunk), "chunk": chunk, "pool": pool, "store": place}
-                submit(runner, simulate, parameters, chunk, pending)
-            for step in (step for step in ordered if step.kind == TRANSFERS):
-                submit(runner, transfer, {"step": step, "pool": pool, "store": place}, [step], pending)
-            for future in as_completed(list(dict.fromkeys(pending.values()))):
-                future.result()
-        except BaseException:  # bad input that only the work could find, a full disk, Ctrl-C
+            submit(plan, place, pool, runners.Window(runner, TASKS_PER_SLOT * pool.slots + 2), busy)
+        except BaseException:  # bad input that only the work could find, a full disk, Ctrl-C, a cancelled run
             pool.close()  # before the runner waits for its threads
             raise
     return finish(plan, place)
 
 
-def submit(runner: Any, call: Any, parameters: dict, done: Sequence[Step], pending: dict[str, Any]) -> None:
-    """Hand a task to the runner, after those that its steps need, and note whom to wait for from now on."""
-    needed = dict.fromkeys(pending[digest] for step in done for digest in step.needs if digest in pending)
-    future = runner.submit(call, parameters, wait_for=list(needed))
-    pending.update((step.digest, future) for step in done)
+def submit(plan: Plan, store: Store, pool: Pool, window: Any, busy: list[Step]) -> None:
+    """Hand every step to Prefect, each after those it needs, a bounded number at a time.
+
+    Preparations come first and threads are taken in order: a waiting task never blocks what it waits for.
+    """
+    common = {"pool": pool, "store": store}
+    pending: dict[str, Any] = {}
+    replicas: list[Step] = []
+    left = sum(store.find("replicas", job.spec.digest) is None for job in plan.jobs)
+    size = chunk_size(left, plan.estimate.replica_seconds, pool.slots)
+
+    def needed(done: Iterable[Step]) -> list[Any]:
+        return list(dict.fromkeys(pending[digest] for step in done for digest in step.needs if digest in pending))
+
+    def flush() -> None:
+        if replicas:
+            chunk = tuple(replicas)
+            parameters = {"name": chunk_name(chunk), "chunk": chunk, "busy": busy, **common}
+            window.submit(simulate, parameters, needed(chunk))
+            replicas.clear()
+
+    for step in steps(plan):
+        if step.kind in PREPARATIONS:
+            pending[step.digest] = window.submit(prepare, {"step": step, **common}, needed([step]))
+        elif step.kind == "replicas":
+            replicas.append(step)
+            if len(replicas) == size:
+                flush()
+        else:
+            flush()
+            window.submit(transfer, {"step": step, **common}, needed([step]))
+    flush()
+    window.finish()
+    if busy:
+        window.submit(join, {"busy": tuple(busy), **common})
+        window.finish()
 
 
-def chunks(replicas: Sequence[Step], slots: int) -> list[list[Step]]:
-    """Consecutive replicas put together until a task is worth its overhead, if that leaves no slot idle."""
-    if not replicas:
-        return []
-    worth = math.ceil(CHUNK_SECONDS / max(replicas[0].seconds, 0.1))
-    spread = max(1, len(replicas) // (slots * CHUNKS_PER_SLOT))
-    size = min(worth, spread)
-    return [list(replicas[i : i + size]) for i in range(0, len(replicas), size)]
+def chunk_size(replicas: int, seconds: float, slots: int) -> int:
+    """Replicas put together until a task is worth its overhead, if that leaves no slot idle.
+
+    Parameters
+    ----------
+    replicas
+        That are left.
+    seconds
+        Estimate of each.
+    slots
+        Simulations at once.
+    """
+    worth = math.ceil(CHUNK_SECONDS / max(seconds, 0.1))
+    return min(worth, max(1, replicas // (slots * CHUNKS_PER_SLOT)))
 
 
 def chunk_name(chunk: Sequence[Step]) -> str:
@@ -165,10 +216,15 @@ def chunk_name(chunk: Sequence[Step]) -> str:
     return f"{chunk[0].name}{more}"
 
 
+def _at_site(config: ScreenConfig, site: str | None) -> ScreenConfig:
+    return config if site is None else config.on_site(site)
+
+
 def run_screen_flow(
     config: str | Path,
     store: str | Path,
     *,
+    site: str | None = None,
     limit: int | None = None,
     platform: str | None = None,
     retry: bool = False,
@@ -180,11 +236,12 @@ def run_screen_flow(
     InputError
         As :func:`esr1md.screen.run.run_screen`.
     """
-    plan = plan_screen(load_screen(config), store, limit=limit, platform=platform)  # bad input is told at once
+    settings = _at_site(load_screen(config), site)
+    plan = plan_screen(settings, store, limit=limit, platform=platform)  # bad input is told at once
     start_screen(plan, retry=retry)
     with early_preparations(plan) as hand_over, runners.local_engine(plan.store_root):
         hand_over()
-        return screen(str(config), str(plan.store_root), limit, platform)
+        return screen(str(config), str(plan.store_root), site, limit, platform)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -194,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m flows.screen", description=__doc__.split("\n")[0])
     parser.add_argument("config", help="a bundled screen or a YAML file")
     parser.add_argument("--store", default="runs", help="folder that results are kept in (default: %(default)s)")
+    parser.add_argument("--site", help="where to run, instead of the screen's own")
     parser.add_argument("--limit", type=int, help="run at most N of the replicas that are not done")
     parser.add_argument("--platform", help="OpenMM platform, instead of the screen's own")
     parser.add_argument("--retry", action="store_true", help="compute again what failed before")
@@ -203,7 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         screen.serve(name=given.config, parameters={"config": given.config, "store": given.store})
         return 0
     try:
-        done = run_screen_flow(given.config, given.store, limit=given.limit, platform=given.platform, retry=given.retry)
+        options = {name: getattr(given, name) for name in ("site", "limit", "platform", "retry")}
+        done = run_screen_flow(given.config, given.store, **options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

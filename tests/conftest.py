@@ -21,6 +21,28 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_screen(tmp_path_factory):
+    """A :class:`tiny_screen.TinyScreen`, computed once for all test processes."""
+    from tiny_screen import make_tiny_screen
+
+    shared = tmp_path_factory.getbasetemp()
+    return make_tiny_screen((shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared) / "tiny-screen")
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A running PostgreSQL server; the test is skipped, by name, where none is installed."""
+    from postgres_server import PostgresServer, server_programs
+
+    programs = server_programs()
+    if programs is None:
+        pytest.skip("needs the PostgreSQL server (Debian: postgresql)")
+    server = PostgresServer(programs)
+    yield server
+    server.remove()
+
+
 @pytest.fixture
 def program(tmp_path, monkeypatch):
     """Put a program of the given name and shell text first on the search path."""

@@ -32,7 +32,8 @@ from esr1md.dynamics import output
 from esr1md.dynamics.atm import TransferSystem, parameters, schedule, state_energies
 from esr1md.dynamics.checkpoint import Checkpoint, Place
 from esr1md.dynamics.platforms import PlatformChoice, device_of
-from esr1md.errors import StageError
+from esr1md.errors import StageError, StoppedEarly
+from esr1md.stopping import stop_requested
 
 Progress = Callable[[str, float], None]
 
@@ -360,7 +361,7 @@ class _Run:
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
     def _checkpoint_if_due(self) -> None:
-        if time.monotonic() - self._last_checkpoint < self._checkpoint_s:
+        if time.monotonic() - self._last_checkpoint < self._checkpoint_s and not stop_requested():
             return
         self._lap("sampling" if self._place.stage else "equilibrating")
         self._file.flush()
@@ -386,6 +387,8 @@ class _Run:
             ),
         )
         self._last_checkpoint = time.monotonic()
+        if stop_requested():
+            raise StoppedEarly("stopped with a checkpoint")
 
     def _go_on(self) -> Checkpoint | None:
         """Load the newest checkpoint that can be trusted; ``None`` if there is none."""

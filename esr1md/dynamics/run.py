@@ -33,9 +33,12 @@ from esr1md.dynamics.platforms import TOLERANCE, PlatformChoice, device_of
 from esr1md.dynamics.protocol import Heat, Minimise, Produce, Protocol
 from esr1md.dynamics.rescue import Unstable
 from esr1md.dynamics.restraints import add_restraint, set_restraint
-from esr1md.errors import StageError
+from esr1md.errors import StageError, StoppedEarly
+from esr1md.stopping import stop_requested
 
 Progress = Callable[[str, float], None]
+#: Called with the name of an event and its fields.
+Note = Callable[..., None]
 
 #: Seconds between checkpoints: what a ``kill -9`` can cost.
 CHECKPOINT_S = 60.0
@@ -120,6 +123,7 @@ def simulate(
     platform: PlatformChoice,
     folder: Path,
     progress: Progress = lambda stage, fraction: None,
+    note: Note = lambda event, **fields: None,
     dry: bool = False,
     checkpoint_s: float = CHECKPOINT_S,
     keep_checkpoint: bool = False,
@@ -141,7 +145,10 @@ def simulate(
     folder
         Empty, or what an interrupted call left.
     progress
-        Called with the stage's name and the finished fraction (0 to 1) of the replica's dynamics.
+        Called with the stage's name and the finished fraction (0 to 1) of the replica's dynamics, every few seconds.
+    note
+        Called with what happens, for a log: ``device``, ``resumed``, ``phase begun`` and ``ended``, ``checkpoint``,
+        ``rescue``, ``simulated``, each with its fields.
     dry
         Build everything, evaluate the energy once and run nothing; writes nothing.
     checkpoint_s
@@ -160,6 +167,8 @@ def simulate(
     StageError
         Atoms lie on each other, a restraint selects nothing, or the simulation stayed unstable after every rescue;
         names the stage and the atoms with the largest forces.
+    StoppedEarly
+        This process was told to stop (:mod:`esr1md.stopping`); a checkpoint is left.
     """
     started = time.perf_counter()
     overlapping = rescue.overlaps(complex_)
@@ -173,7 +182,7 @@ def simulate(
     try:
         if dry:
             return engine.dry_run()
-        record = engine.run(progress, checkpoint_s, started, last=keep_checkpoint)
+        record = engine.run(progress, note, checkpoint_s, started, last=keep_checkpoint)
         if not keep_checkpoint:
             remove_checkpoint(folder)
         return record
@@ -246,7 +255,9 @@ class _Engine:
 
     # -- the run -----------------------------------------------------------------------------------------------
 
-    def run(self, progress: Progress, checkpoint_s: float, started: float, *, last: bool) -> SimulationRecord:
+    def run(
+        self, progress: Progress, note: Note, checkpoint_s: float, started: float, *, last: bool
+    ) -> SimulationRecord:
         text = output.write_system(self._sub.system, self._folder / output.SYSTEM)
         self._identity = {
             "system": hashlib.sha256(text.encode()).hexdigest(),
@@ -258,7 +269,8 @@ class _Engine:
             "openmm": openmm.__version__,
             "processor": f"{machine.machine()} {machine.node()}",
         }
-        self._progress, self._checkpoint_s = progress, checkpoint_s
+        self._progress, self._note, self._checkpoint_s = progress, note, checkpoint_s
+        self._note("device", **{key: self._identity[key] for key in ("platform", "device", "properties", "openmm")})
         self._check_bias()
         output.write_pdb(self._complex, self._complex.positions, self._folder / "complex.pdb")
         self._go_on()
@@ -273,6 +285,8 @@ class _Engine:
                 self._place.stage, self._place.step = index, 0
             set_restraint(self._context, self._restraint, self._sub, self._complex, getattr(stage, "restrain", None))
             self._stage_started = time.perf_counter()
+            about = {"phase": _PHASE[stage.kind], "number": index + 1, "of": len(self._protocol.stages)}
+            self._note("phase begun", **about)
             if isinstance(stage, Minimise):
                 self._minimise(stage)
             else:
@@ -281,6 +295,7 @@ class _Engine:
             if last and isinstance(stage, Produce):
                 self._checkpoint()
             self._phase(_PHASE[stage.kind], started=self._stage_started)
+            self._note("phase ended", **about, seconds=round(time.perf_counter() - self._stage_started, 3))
         return self._finish()
 
     def _finish(self) -> SimulationRecord:
@@ -318,6 +333,7 @@ class _Engine:
             resumed=place.resumed,
         )
         (self._folder / "simulation.json").write_text(json.dumps(asdict(record), indent=1))
+        self._note("simulated", ns_per_day=round(record.ns_per_day, 3), frames=record.n_frames)
         return record
 
     def _check_bias(self) -> None:
@@ -332,8 +348,8 @@ class _Engine:
     # -- stages ------------------------------------------------------------------------------------------------
 
     def _minimise(self, stage: Minimise) -> None:
-        self._progress("minimise", self._done_ps / self._protocol.dynamics_ps)
         while self._place.step < stage.iterations:
+            self._tell(stage, 0.0)
             chunk = min(MINIMISE_CHUNK, stage.iterations - self._place.step)
             with self._explained(stage):
                 self._lower_energy(chunk, solvent=stage.solvent or self._protocol.solvent.explicit)
@@ -379,9 +395,7 @@ class _Engine:
                         self._bias.restore(self._context, hills)
             self._look(stage, mark, state)
             good, hills = state, self._bias and self._bias.state()
-            self._progress(
-                stage.kind, (self._done_ps + mark / marks[-1] * stage.duration_ps) / self._protocol.dynamics_ps
-            )
+            self._tell(stage, mark / marks[-1] * stage.duration_ps)
             self._checkpoint_if_due()
 
     def _marks(self, stage: Any) -> list[int]:
@@ -415,9 +429,12 @@ class _Engine:
                 raise Unstable(" ".join(str(error).split())[:200]) from error
             self._steps_per_s = steps / max(time.perf_counter() - begun, 1e-6)
             self._place.step += steps
+            if self._place.step < mark:
+                self._tell(stage, self._place.step / total * stage.duration_ps)
             if self._place.step < mark and self._due():
                 self._check(self._state(velocities=True, energy=True))
                 self._checkpoint()
+                self._stop_if_asked()
         state = self._state(velocities=True, energy=True)
         self._check(state)
         return state
@@ -490,6 +507,7 @@ class _Engine:
         self._context.setVelocitiesToTemperature(self._integrator.getTemperature(), self._seed + 1000 * (attempt + 1))
         entry["done"] = f"went back, relaxed {rescue.RELAX_ITERATIONS} iterations, step {self._step_fs():g} fs"
         place.rescues.append(entry)
+        self._note("rescue", **entry)
         self._last_checkpoint = -math.inf  # so that it is not forgotten
 
     def _worst_atoms(self) -> list[rescue.WorstAtom]:
@@ -514,11 +532,16 @@ class _Engine:
     # -- checkpoints -----------------------------------------------------------------------------------------------
 
     def _due(self) -> bool:
-        return time.monotonic() - self._last_checkpoint >= self._checkpoint_s
+        return stop_requested() or time.monotonic() - self._last_checkpoint >= self._checkpoint_s
 
     def _checkpoint_if_due(self) -> None:
         if self._due():
             self._checkpoint()
+            self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if stop_requested():
+            raise StoppedEarly(f"stopped in stage {self._place.stage + 1}, step {self._place.step}, with a checkpoint")
 
     def _checkpoint(self) -> None:
         begun = time.perf_counter()
@@ -541,6 +564,8 @@ class _Engine:
         )
         self._add("writing", time.perf_counter() - begun)
         self._last_checkpoint = time.monotonic()
+        stage, step, frames = self._stage().kind, self._place.step, self._place.frames
+        self._note("checkpoint", stage=stage, step=step, frames=frames, seconds=round(time.perf_counter() - begun, 3))
 
     def _go_on(self) -> None:
         """Begin, or load the newest checkpoint that can be trusted."""
@@ -556,7 +581,7 @@ class _Engine:
                 (self._folder / name).unlink(missing_ok=True)
             checkpoints.remove(self._folder)
             if notes:
-                self._place.resumed.append({"time": _now(), "from": "the beginning", "exact": True, "notes": notes})
+                self._resumed("the beginning", True, notes)
             return
         checkpoints.cut_back(self._folder, found)
         self._place = place = found.place
@@ -576,12 +601,21 @@ class _Engine:
         where = f"{stage.kind}, {place.step} " + (
             "iterations" if isinstance(stage, Minimise) else f"steps ({place.frames} frames)"
         )
-        place.resumed.append({"time": _now(), "from": where, "exact": exact, "notes": notes})
+        self._resumed(where, exact, notes)
+
+    def _resumed(self, where: str, exact: bool, notes: list[str]) -> None:
+        entry = {"from": where, "exact": exact, "notes": notes}
+        self._place.resumed.append({"time": _now(), **entry})
+        self._note("resumed", **entry)
 
     # -- small things ----------------------------------------------------------------------------------------------
 
     def _stage(self) -> Any:
         return self._protocol.stages[self._place.stage]
+
+    def _tell(self, stage: Any, ps: float) -> None:
+        """Report how far the dynamics are, ``ps`` into a stage."""
+        self._progress(stage.kind, (self._done_ps + ps) / self._protocol.dynamics_ps)
 
     def _state(self, *, velocities: bool = False, energy: bool = False) -> openmm.State:
         return self._context.getState(positions=True, velocities=velocities, energy=energy)

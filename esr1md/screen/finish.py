@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +22,10 @@ from esr1md.scoring.scores import Failure, Ranking
 from esr1md.scoring.tables import ranking_tables
 from esr1md.screen.free_energies import write_free_energies
 from esr1md.screen.plan import Plan
-from esr1md.screen.replica import progress_file
+from esr1md.screen.progress import progress_file
 from esr1md.screen.transfers import write_relative_free_energies
 from esr1md.specs import Ligand
+from esr1md.store import plans
 from esr1md.store.artifacts import Store
 
 
@@ -51,15 +53,16 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
     """
     store = store or Store(plan.store_root)
     folder = screen_folder(store, plan.name)
-    ranking = _rank(plan.to_json(), store)
+    record = plan.record()
+    ranking = _rank(record, store)
     replace_file(folder / "ranking.json", ranking.model_dump_json(indent=1) + "\n")
     covered = coverages(ranking, evidence().populations.named(), plan.config.thresholds)
     for table, rows in (ranking_tables(ranking) | {"coverage": coverage_table(covered)}).items():
         replace_file(folder / f"{table}.csv", rows.to_csv(index=False))
     if plan.network.jobs:
-        write_relative_free_energies(plan.to_json(), store, folder)
+        write_relative_free_energies(record, store, folder)
     if plan.protocol.production.helix12_bias is not None:
-        write_free_energies(plan.to_json(), plan.protocol, store, folder)
+        write_free_energies(record, plan.protocol, store, folder)
     if report:
         from esr1md.report.page import write_report
 
@@ -82,18 +85,20 @@ def coverage_table(covered: Sequence[Coverage]) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=[*columns, "parts", "notes"])
 
 
-def rank_stored(store: Store, name: str) -> Ranking:
+def rank_stored(store: Store, name: str, *, predict: bool = True) -> Ranking:
     """The ranking of a screen from whatever has finished, by its ``plan.json`` alone; writes no table.
+
+    Without ``predict`` no surrogate is trained for the cells that are missing, and nothing at all is written.
 
     Raises
     ------
     InputError
         No such screen in the store.
     """
-    return _rank(read_plan(store, name), store)
+    return _rank(read_plan(store, name), store, predict=predict)
 
 
-def _rank(plan: dict[str, Any], store: Store) -> Ranking:
+def _rank(plan: dict[str, Any], store: Store, *, predict: bool = True) -> Ranking:
     observations, failures = collect(store, plan)
     ligands = {ligand["name"]: Ligand(**ligand) for ligand in plan["ligands"]}
     ranking = rank_screen(
@@ -109,6 +114,8 @@ def _rank(plan: dict[str, Any], store: Store) -> Ranking:
         weights=Weights.model_validate(plan["config"].get("weights", {})),
         production_ps=plan["production_ps"],
     )
+    if not predict:
+        return ranking
     folder = screen_folder(store, plan["screen"]) / "surrogate"
     return _with_predictions(ranking, observations, ligands, plan, folder)
 
@@ -172,8 +179,8 @@ def death(store: Store, digest: str) -> dict[str, Any] | None:
 
 
 def read_plan(store: Store, name: str) -> dict[str, Any]:
-    """``plan.json`` of a screen; ``InputError`` when the store has no such screen."""
-    plan = read_json(screen_folder(store, name) / "plan.json")
+    """``plan.json`` of a screen with ``replicas`` as rows; ``InputError`` when the store has no such screen."""
+    plan = plans.read_plan(screen_folder(store, name))
     if plan is None:
         known = sorted(path.parent.name for path in store.root.glob("screens/*/plan.json"))
         raise InputError(
@@ -186,9 +193,19 @@ def read_plan(store: Store, name: str) -> dict[str, Any]:
 
 
 def mark_run(store: Store, name: str, **values: Any) -> None:
-    """Note in ``run.json`` when a run began and ended and who runs it, for ``esr1md status``."""
-    path = screen_folder(store, name) / "run.json"
-    replace_file(path, json.dumps({**(read_json(path) or {}), **values, "updated": time.time()}, indent=1) + "\n")
+    """Note when this run of a screen began and ended, for ``esr1md status``; without values, that it goes on.
+
+    Several runs may share a screen, on one machine or more: each has its own ``runs/HOST-PID.json``, and the last one
+    to begin is ``run.json`` as well.
+    """
+    folder, host, pid = screen_folder(store, name), socket.gethostname(), os.getpid()
+    own = folder / "runs" / f"{host}-{pid}.json"
+    said = {**(read_json(own) or {}), "pid": pid, "host": host, **values, "updated": time.time()}
+    document = json.dumps(said, indent=1) + "\n"
+    replace_file(own, document)
+    last = read_json(folder / "run.json")
+    if "started" in values or last is None or (last.get("pid"), last.get("host")) == (pid, host):
+        replace_file(folder / "run.json", document)
 
 
 def read_json(path: Path) -> Any:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,11 +20,11 @@ from typing import Any
 from esr1md.errors import StageError
 from esr1md.ligand.parameters import parameters_identity as ligand_parameters_identity
 from esr1md.scoring.cells import FREE_LIGAND
+from esr1md.screen.progress import Progress, Reporter, reported, rounded
+from esr1md.screen.replica_log import ReplicaLog, replica_log
 from esr1md.specs import WILD_TYPE, HelixState, ReplicaSpec, Variant, digest_of
-from esr1md.store.artifacts import Store
+from esr1md.store.artifacts import Busy, Store
 from esr1md.store.records import replica_row
-
-Progress = Callable[[str, float], None]
 
 #: Packages that decide a receptor; a replica depends on all of them.
 _RECEPTOR_PACKAGES = ("openmm", "esr1md-science")
@@ -195,7 +193,8 @@ def run_replica(
     Returns
     -------
     dict
-        :func:`esr1md.store.records.replica_row`: ``status`` is ``done`` or ``failed``.
+        :func:`esr1md.store.records.replica_row`: ``status`` is ``done`` or ``failed``; or ``busy``, and no more than
+        the digest, where another process has the replica in hand.
 
     Raises
     ------
@@ -205,20 +204,27 @@ def run_replica(
     store = Store(store_root)
     spec = job.spec
     if store.find("replicas", spec.digest) is None:
-        with _reported(store, spec, progress) as report:
-            try:
-                store.produce(
-                    "replicas",
-                    spec.digest,
-                    lambda folder: _compute(store, job, platform, packing, folder, report),
-                    spec=spec.identity,
-                )
-            except StageError:
-                pass  # kept by the store: the row below shows it
+        dynamics_ps = sum(stage.get("duration_ps", 0.0) for stage in spec.protocol["stages"])
+
+        def make(folder: Path) -> None:
+            with (
+                reported(store, spec.digest, spec.name, dynamics_ps, progress) as report,
+                replica_log(folder, store.folder("replicas", spec.digest), name=spec.name) as log,
+            ):
+                _compute(store, job, platform, packing, folder, report, log)
+
+        try:
+            store.produce("replicas", spec.digest, make, spec=spec.identity, wait=False)
+        except Busy:
+            return {"digest": spec.digest, "status": "busy"}
+        except StageError:
+            pass  # kept by the store: the row below shows it
     return replica_row(store.folder("replicas", spec.digest))
 
 
-def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, report: Progress) -> None:
+def _compute(
+    store: Store, job: Job, platform: Any, packing: Any, folder: Path, report: Reporter, log: ReplicaLog
+) -> None:
     spec, cell = job.spec, job.spec.cell
     record: dict[str, Any] = {
         "name": spec.name,
@@ -237,6 +243,7 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
     def stage(name: str) -> Iterator[None]:
         begun = time.perf_counter()
         report(name, 0.0)
+        log("stage begun", stage=name)
         try:
             yield
         except StageError:
@@ -246,6 +253,22 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
             raise
         finally:
             seconds[name] = round(time.perf_counter() - begun, 3)
+            log("stage ended", stage=name, seconds=seconds[name])
+
+    def note(event: str, **fields: Any) -> None:
+        if event == "device":
+            report.keep(platform=fields["platform"], device=fields["device"])
+        elif event == "checkpoint":
+            fields |= {"fraction": round(report.fraction, 4), "ns_per_day": rounded(report.ns_per_day)}
+        log(event, **fields)
+
+    waiting: list[str] = []
+
+    def wait(said: str) -> None:
+        if not waiting:
+            waiting.append(said)
+            log("slot waiting", reason=said)
+        report("waiting", 0.0)
 
     with stage("receptor"):
         from esr1md.analysis.observe import observe
@@ -253,7 +276,7 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
         from esr1md.dynamics.platforms import verify
         from esr1md.dynamics.protocol import Protocol
         from esr1md.dynamics.run import remove_checkpoint, simulate
-        from esr1md.dynamics.slots import Packing, held
+        from esr1md.dynamics.slots import GPU_PLATFORMS, Packing, held
 
         protocol = Protocol.model_validate({**spec.protocol, "name": job.protocol})
         receptor = prepare_receptor(store, receptor_of(job))
@@ -272,30 +295,33 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
             "digest": pose.sdf.parent.name,
         }
         record["parameters"] = {"digest": parameters.sdf.parent.name, "warnings": list(parameters.warnings)}
+        for said in parameters.warnings:
+            log("warning", message=said, category="parameters")
     record["receptor"] = {"digest": receptor.pdb.parent.name, "source": receptor.source}
     with stage("complex"):
         complex_ = build_complex(receptor.pdb, parameters, pose and pose.sdf, protocol, seed=spec.seed)
         kind = {"protocol": digest_of(spec.protocol), "thousand_atoms": len(complex_.positions) // 1000}
         platform = verify(platform, complex_.system, complex_.positions, known=store.root / "platforms", key=kind)
         record["platform"] = platform.name
+        log("platform", name=platform.name, reason=platform.reason, atoms=len(complex_.positions))
     with ExitStack() as slot:
         waited = datetime.now(UTC).isoformat(timespec="milliseconds")
         with stage("waiting"):
             share = packing or Packing(1, 1, per_device=1)
-            platform = slot.enter_context(
-                held(platform, share.per_device, share.devices, waiting=lambda said: report("waiting", 0.0))
-            )
+            platform = slot.enter_context(held(platform, share.per_device, share.devices, waiting=wait))
+            if platform.name in GPU_PLATFORMS:
+                log("slot taken", per_device=share.per_device, properties=platform.properties)
         with stage("dynamics"):
             simulation = simulate(
                 complex_, protocol, seed=spec.seed, platform=platform, folder=folder, progress=report,
-                keep_checkpoint=True,
+                note=note, keep_checkpoint=True,
             )  # fmt: skip
         with stage("analysis"):
             report("analysis", 1.0)
             summary = observe(folder, complex_, protocol, platform, ligand_sdf=parameters and parameters.sdf)
         if parameters is not None and protocol.scoring.trajectories == "three":
             with stage("free ligand"):
-                alone = _free_ligand(parameters, protocol, spec.seed, platform, folder / "ligand", report)
+                alone = _free_ligand(parameters, protocol, spec.seed, platform, folder / "ligand", report, log)
                 _write(folder / "summary.json", summary | {FREE_LIGAND: alone})
     remove_checkpoint(folder)
     record["simulation"] = dataclasses.asdict(simulation)
@@ -305,7 +331,9 @@ def _compute(store: Store, job: Job, platform: Any, packing: Any, folder: Path, 
     _write(folder / "record.json", record)
 
 
-def _free_ligand(parameters: Any, protocol: Any, seed: int, platform: Any, folder: Path, report: Progress) -> float:
+def _free_ligand(
+    parameters: Any, protocol: Any, seed: int, platform: Any, folder: Path, report: Reporter, log: ReplicaLog
+) -> float:
     """Free energy (kcal/mol) of the ligand alone in the same solvent, for three-trajectory MM/GBSA."""
     from esr1md.analysis.three_trajectory import free_ligand_protocol, observe_free_ligand
     from esr1md.complex import build_complex
@@ -316,50 +344,11 @@ def _free_ligand(parameters: Any, protocol: Any, seed: int, platform: Any, folde
     simulate(
         free, alone, seed=seed, platform=platform, folder=folder, keep_checkpoint=True,
         progress=lambda said, fraction: report("free ligand", fraction),
+        note=lambda event, **fields: log(event, **fields, molecule="free ligand"),
     )  # fmt: skip
     value = observe_free_ligand(folder, free, protocol, platform)
     remove_checkpoint(folder)
     return value
-
-
-def progress_file(store: Store, digest: str) -> Path:
-    """Where a replica in the making says how far it is."""
-    return store.root / "progress" / f"{digest}.json"
-
-
-@contextmanager
-def _reported(store: Store, spec: ReplicaSpec, progress: Progress | None) -> Iterator[Progress]:
-    """A callback that leaves each stage in the replica's progress file; the file goes when the replica ends."""
-    path = progress_file(store, spec.digest)
-    started, last, written = time.time(), "", 0.0
-
-    def report(stage: str, fraction: float) -> None:
-        nonlocal last, written
-        now = time.time()
-        if stage != last or now - written > 0.5:
-            last, written = stage, now
-            write_progress(
-                path,
-                {"digest": spec.digest, "name": spec.name, "stage": stage, "fraction": round(fraction, 4),
-                 "pid": os.getpid(), "host": socket.gethostname(), "started": started, "updated": now},
-            )  # fmt: skip
-        if progress is not None:
-            progress(stage, fraction)
-
-    report("waiting", 0.0)
-    yield report
-    path.unlink(missing_ok=True)  # not when it is killed or the disk is full: then it says where that happened
-
-
-def write_progress(path: Path, value: dict[str, Any]) -> None:
-    """Replace a progress file whole; it is for eyes only, so it is not synced and never stops a run."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(value))
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
 
 
 def _write(path: Path, value: Any) -> None:

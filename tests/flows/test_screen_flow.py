@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from esr1md.commands.run_display import load_flow
-from esr1md.screen.run import Step
+from esr1md.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,10 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def flow_module():
     return load_flow()
-
-
-def replicas(n: int, seconds: float) -> list[Step]:
-    return [Step("replicas", str(i), f"r{i}", None, (), seconds=seconds) for i in range(n)]
 
 
 @pytest.mark.parametrize(
@@ -33,23 +30,55 @@ def replicas(n: int, seconds: float) -> list[Step]:
         (8, 1.0, 4, 1),  # tiny: better short tasks than idle slots
         (100, 1.0, 4, 6),
         (3, 0.0, 2, 1),
+        (0, 1.0, 2, 1),
+        (1_000_000, 0.1, 8, 300),
     ],
 )
 def test_chunks_are_worth_a_task_and_leave_no_slot_idle(flow_module, n, seconds, slots, size):
-    steps = replicas(n, seconds)
-    found = flow_module.chunks(steps, slots)
-    assert [step for chunk in found for step in chunk] == steps
-    assert len(found[0]) == size and max(map(len, found)) == size
-    assert len(found) >= min(n, slots * flow_module.CHUNKS_PER_SLOT)
+    assert flow_module.chunk_size(n, seconds, slots) == size
 
 
-def test_no_replicas_no_chunks(flow_module):
-    assert flow_module.chunks([], 2) == []
+def test_prefect_holds_a_bounded_number_of_tasks(flow_module):
+    """A million tasks are handed over as earlier ones end, and the first that fails stops the rest."""
+    from prefect import flow, task
+
+    runners, seen = flow_module.runners, []
+
+    @task
+    def number(value: int) -> int:
+        if value == 30:
+            raise ValueError("the thirtieth")
+        return value
+
+    @flow
+    def many() -> None:
+        with runners.task_runner(2) as runner:
+            window = runners.Window(runner, 4)
+            for value in range(1000):
+                window.submit(number, {"value": value})
+                seen.append(len(window._open))
+            window.finish()
+
+    with pytest.raises(ValueError, match="the thirtieth"):
+        many()
+    assert max(seen) <= 4 and 30 <= len(seen) < 40
+
+
+def test_retries_are_for_infrastructure_only(flow_module):
+    from prefect.states import Failed
+
+    def after(error: Exception) -> bool:
+        return flow_module.runners.infrastructure_fault(None, None, Failed(data=error))
+
+    assert after(ConnectionResetError("gone")) and after(TimeoutError("late")) and after(OSError(errno.ESTALE, "stale"))
+    assert not after(ValueError("a bug")) and not after(OSError(errno.ENOSPC, "full"))
+    assert not after(InputError("no such ligand"))
 
 
 def test_deployments_see_typed_and_described_parameters(flow_module):
     schema = flow_module.screen.to_deployment(name="quickstart")._parameter_openapi_schema
-    assert set(schema.properties) == {"config", "store", "limit", "platform", "retry"}
+    assert set(schema.properties) == {"config", "store", "site", "limit", "platform", "retry", "joining"}
+    assert "CUDA" in schema.properties["platform"]["anyOf"][0]["enum"]
     assert schema.required == ["config"]
     assert all(value.get("description") for value in schema.properties.values())
     assert schema.properties["limit"]["anyOf"][0]["type"] == "integer"
@@ -58,7 +87,7 @@ def test_deployments_see_typed_and_described_parameters(flow_module):
 def test_entrypoint_loads_whatever_the_working_folder_holds(tmp_path):
     """As a Prefect worker loads it: by the path of the file, with a ``flows`` folder of the user's own around."""
     (tmp_path / "flows").mkdir()
-    for name in ("__init__", "screen", "runners"):
+    for name in ("__init__", "screen", "runners", "artifacts"):
         (tmp_path / "flows" / f"{name}.py").write_text("raise RuntimeError('not ours')\n")
     code = (
         "from prefect.flows import load_flow_from_entrypoint\n"
@@ -106,3 +135,45 @@ def test_a_server_of_the_user_s_is_used(flow_module, tmp_path, monkeypatch):
 
 def test_usage_statistics_are_off_when_prefect_is_imported(flow_module):
     assert os.environ["DO_NOT_TRACK"] == "1"
+
+
+def test_every_deployment_can_be_loaded_and_describes_its_parameters():
+    import yaml
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.utilities.callables import parameter_schema
+
+    given = yaml.safe_load((ROOT / "flows" / "prefect.yaml").read_text())["deployments"]
+    assert {each["name"] for each in given} == {
+        "screen", "receptors", "ligands", "surrogate-screen", "surrogate-train", "explore"
+    }  # fmt: skip
+    for each in given:
+        file, _, name = each["entrypoint"].partition(":")
+        schema = parameter_schema(load_flow_from_entrypoint(f"{ROOT / file}:{name}"))
+        undescribed = [key for key, value in schema.properties.items() if not value.get("description")]
+        assert not undescribed, f"{each['name']}: {undescribed}"
+        assert set(each.get("parameters", {})) <= set(schema.properties)
+
+
+def test_receptors_and_ligands_and_surrogate_flows_do_their_work(tmp_path):
+    """Each on its smallest real input, under a temporary server."""
+    code = """
+import sys
+from pathlib import Path
+from esr1md.commands.run_display import load_flow
+out = Path(sys.argv[1])
+library = out / "library.smi"
+library.write_text("Oc1ccccc1 phenol\\nnot-a-molecule bad\\n")
+with load_flow().runners.local_engine(out):
+    rows = load_flow("receptors").receptors(str(out / "models"), ["WT"], ["agonist"])
+    assert [row["built"] for row in rows] == ["yes"], rows
+    assert list(out.glob("models/*/receptor.pdb"))
+    assert load_flow("ligands").ligands(str(library), str(out / "ligands"), workers=1)["failed"] == 1
+    found = load_flow("surrogate").screen(str(library), str(out / "screened"), workers=1)
+    assert (found["predicted"], found["failed"]) == (1, 1), found
+print("done")
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert ran.stdout.strip().endswith("done"), ran.stderr

@@ -1,0 +1,118 @@
+"""What a machine of a cluster does with a call: choose its own platform once, then run it in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from esr1md import stopping
+from esr1md.config import SiteConfig, SlurmJobs
+from esr1md.dynamics.platforms import PlatformChoice
+from esr1md.dynamics.protocol import Protocol
+from esr1md.dynamics.slots import Packing, worker_environment
+from esr1md.errors import StoppedEarly
+from esr1md.workers import SignOfLife, WorkerPool
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What every machine of a site is told.
+
+    Attributes
+    ----------
+    site, protocol
+        Where and what.
+    request
+        The OpenMM platform as asked for.
+    store_root
+        The store, at the same path on every machine.
+    name
+        Of the run: machines share their processes between the calls of one run.
+    """
+
+    site: SiteConfig
+    protocol: Protocol = field(hash=False)
+    request: str
+    store_root: Path
+    name: str
+
+
+@dataclass
+class _Node:
+    """The processes of this machine (or of this process of a cluster) for one run."""
+
+    pool: WorkerPool
+    platform: PlatformChoice
+    packing: Packing
+
+
+_nodes: dict[str, _Node] = {}
+_guard = threading.Lock()
+
+
+def work(
+    assignment: Assignment,
+    function: Callable,
+    args: Sequence[Any],
+    sign: SignOfLife | None = None,
+    wanted: Callable[[], bool] | None = None,
+) -> Any:
+    """``function(*args)`` in a process of this machine; platform and packing among ``args`` become this machine's.
+
+    Raises
+    ------
+    StoppedEarly
+        The time of this machine is over, before or during the call.
+    WorkerDied, PoolClosed, Exception
+        As :meth:`esr1md.workers.WorkerPool.call`.
+    """
+    node = _node(assignment)
+    if stopping.stop_requested():
+        raise StoppedEarly("the time of this machine is over")
+    own = {PlatformChoice: node.platform, Packing: node.packing}
+    return node.pool.call(function, *(own.get(type(each), each) for each in args), sign=sign, wanted=wanted)
+
+
+def end_work(assignment: Assignment) -> None:
+    """End the calls of a run on this machine."""
+    with _guard:
+        node = _nodes.pop(assignment.name, None)
+    if node is not None:
+        node.pool.close()
+
+
+def limit_by_wall_time(jobs: SlurmJobs) -> None:
+    """In a Slurm job: let replicas leave a checkpoint and stop ``margin_minutes`` before the job is ended."""
+    end = os.environ.get("SLURM_JOB_END_TIME")
+    left = float(end) - time.time() if end else jobs.wall_time_minutes * 60 - (time.time() - _process_start())
+    os.environ.setdefault(stopping.STOP_AT, str(time.monotonic() + left - jobs.margin_minutes * 60))
+
+
+def _process_start() -> float:
+    import psutil
+
+    return psutil.Process().create_time()
+
+
+def _node(assignment: Assignment) -> _Node:
+    from esr1md.screen.plan import choose_slots
+
+    with _guard:
+        if assignment.name not in _nodes:
+            if assignment.site.kind == "slurm":
+                limit_by_wall_time(assignment.site.slurm)
+            here = assignment.site.model_copy(update={"kind": "local"})
+            platform, packing = choose_slots(here, assignment.request, 10**6, assignment.protocol)
+            pool = WorkerPool(
+                packing.slots,
+                threads=packing.threads,
+                log_folder=assignment.store_root / "logs",
+                environment=worker_environment(packing),
+            )
+            _nodes[assignment.name] = _Node(pool, platform, packing)
+        return _nodes[assignment.name]
