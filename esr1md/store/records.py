@@ -1,121 +1,208 @@
-"""The SQL index of a store: one row per replica, so that a question about thousands of folders is one query.
+"""The rows of an index: one for each replica, so that a question about thousands of folders is one query.
 
-The folders are the truth; :func:`rebuild` makes the same index from them again. SQLite in the store by
-default, any SQLAlchemy URL by argument or ``ESR1MD_DATABASE_URL``.
+The folders are the truth; :func:`rebuild` makes the same rows from them again. Only reviews (:mod:`.reviews`) cannot be
+made again, and stay.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import itertools
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import (
-    JSON,
-    Column,
-    Connection,
-    Engine,
-    Float,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    create_engine,
-    event,
-    select,
-)
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import JSON, URL, ColumnElement, Connection, Table, bindparam, func, literal, select, true
+from sqlalchemy.dialects import postgresql, sqlite
 
 from esr1md.errors import InputError
-from esr1md.store.artifacts import DONE, FAILURE, Store
+from esr1md.store import database, reviews, salvage
+from esr1md.store.artifacts import DONE, FAILURE, Store, failure_record
+from esr1md.store.disk import read_json
+from esr1md.store.identity import FOLDER, set_leases, store_identity
+from esr1md.store.index import Index, leases_of, open_index
+from esr1md.store.plans import planned
+from esr1md.store.tables import members, replicas
 
-metadata = MetaData()
+__all__ = [
+    "Index",
+    "open_index",
+    "rebuild",
+    "replica_row",
+    "replica_rows",
+    "set_members",
+    "upsert",
+]
 
-#: Results, by digest. ``seconds`` is the wall time; a failure's kind is ``outcome`` or ``error``.
-replicas = Table(
-    "replicas",
-    metadata,
-    Column("digest", String(64), primary_key=True),
-    Column("variant", String, nullable=False, index=True),
-    Column("ligand", String, nullable=False, index=True),
-    Column("inchikey", String, index=True),
-    Column("state", String, nullable=False),
-    Column("seed", Integer, nullable=False),
-    Column("protocol", String, nullable=False),
-    Column("status", String, nullable=False, index=True),
-    Column("failure_stage", String),
-    Column("failure_cause", String),
-    Column("failure_where", String),
-    Column("failure_kind", String),
-    Column("platform", String),
-    Column("seconds", Float),
-    Column("started", String),
-    Column("finished", String),
-    Column("summary", JSON),
-)
+#: Rows that are written or read at once.
+BATCH = 5000
 
-#: Which screens asked for which replica; a replica belongs to as many screens as name its spec.
-members = Table(
-    "screen_replicas",
-    metadata,
-    Column("screen", String, primary_key=True),
-    Column("digest", String(64), primary_key=True),
-)
+Item = TypeVar("Item")
 
 
-def open_index(store: Store, url: str | None = None) -> Engine:
-    """Connect to the index, making its tables if need be.
-
-    Parameters
-    ----------
-    store
-        Its ``store.sqlite`` is used when neither ``url`` nor ``ESR1MD_DATABASE_URL`` names a database.
-    url
-        SQLAlchemy URL.
+def replica_row(folder: Path) -> dict[str, Any] | None:
+    """The index row of one replica folder, or ``None`` when the folder is neither done nor failed.
 
     Raises
     ------
     InputError
-        The database cannot be opened.
+        A file of the folder is damaged.
     """
-    url = url or os.environ.get("ESR1MD_DATABASE_URL") or f"sqlite:///{store.root / 'store.sqlite'}"
-    try:
-        engine = create_engine(url)
-        if engine.dialect.name == "sqlite":
-            event.listen(engine, "connect", _tune_sqlite)
-        metadata.create_all(engine)
-    except SQLAlchemyError as error:
-        raise InputError(
-            f"the index of results cannot be opened: {getattr(error, 'orig', None) or error}",
-            where=f"store {store.root}",
-            expected="a writable store, or a database that ESR1MD_DATABASE_URL names",
-        ) from error
-    return engine
+    return _row_of(folder.name, lambda name: failure_record(folder) if name == FAILURE else read_json(folder / name))
 
 
-def _tune_sqlite(connection: Any, _: Any) -> None:
-    # WAL lets `esr1md status` read while a screen writes; the index can be rebuilt, so NORMAL is safe enough.
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    connection.execute("PRAGMA busy_timeout=30000")
+def upsert(index: Index, rows: Iterable[dict[str, Any]]) -> None:
+    """Insert replicas, or replace those of the same digest; all of a batch of :data:`BATCH`, or none.
+
+    Raises
+    ------
+    InputError
+        The database refuses, or cannot be reached for longer than it is waited for.
+    """
+    insert = _insert(index.url, replicas)
+    replaced = {c.name: insert.excluded[c.name] for c in replicas.columns if c.name not in ("store", "digest")}
+    insert = insert.on_conflict_do_update(index_elements=["store", "digest"], set_=replaced)
+    for batch in _batches(rows):
+        batch = [{"store": index.store, **row} for row in batch]
+        index.write(lambda connection, batch=batch: connection.execute(insert, batch))
 
 
-def replica_row(folder: Path) -> dict[str, Any] | None:
-    """The index row of one replica folder, or ``None`` when the folder is neither done nor failed."""
-    done, failure = _json(folder / DONE), _json(folder / FAILURE)
+def set_members(index: Index, screen: str, digests: Iterable[str]) -> None:
+    """Say which replicas a screen is made of, replacing what was said before; errors as of :func:`upsert`."""
+    wanted = set(digests)
+    of_screen = (members.c.store == index.store) & (members.c.screen == screen)
+    remove = members.delete().where(of_screen & (members.c.digest == bindparam("gone")))
+
+    def replace(connection: Connection) -> None:
+        there = set(connection.execute(select(members.c.digest).where(of_screen)).scalars())
+        for batch in _batches(sorted(there - wanted)):
+            connection.execute(remove, [{"gone": digest} for digest in batch])
+        for batch in _batches(sorted(wanted - there)):
+            rows = select(literal(index.store), literal(screen), _listed(index.url, batch)).where(true())
+            insert = _insert(index.url, members).from_select(["store", "screen", "digest"], rows)
+            connection.execute(insert.on_conflict_do_nothing())
+
+    index.write(replace)
+
+
+def replica_rows(index: Index, screen: str | None = None, columns: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Rows in digest order; of one screen when it is named, with some columns when those are.
+
+    Raises
+    ------
+    InputError
+        The database cannot be read.
+    """
+    wanted = [replicas.c[name] for name in columns] or [c for c in replicas.columns if c.name != "store"]
+    query = select(*wanted).where(replicas.c.store == index.store).order_by(replicas.c.digest)
+    if screen is not None:
+        same = (members.c.store == replicas.c.store) & (members.c.digest == replicas.c.digest)
+        query = query.join(members, same).where(members.c.screen == screen)
+    return index.read(lambda connection: [dict(row) for row in connection.execute(query).mappings()])
+
+
+# -- from the folders ----------------------------------------------------------------------------------------
+
+
+def rebuild(store: Store, url: str | None = None) -> int:
+    """Make the index from the folders again; returns the number of replicas found.
+
+    A SQLite file that is damaged, or that is no index, is moved to ``NAME.damaged-TIME`` first, and what can still be
+    read of its reviews is carried over. Warnings tell what happened to it. Other processes may go on meanwhile.
+
+    Parameters
+    ----------
+    store
+        Whose folders, and whose rows; those of other stores in the same database stay.
+    url
+        See :func:`open_index`. Without it the store's processes use this index from now on, whichever they used before.
+
+    Raises
+    ------
+    InputError
+        The database cannot be opened, or refuses.
+    """
+    where = database.database_url(store.root, url)
+    before = store_identity(store.root).leases
+    rescued = salvage.set_aside(where)
+    index = open_index(store, where)
+    if rescued is not None:
+        reviews.restore(index, rescued)
+    if url is None:
+        _use_from_now_on(store, index, before)
+    there = replicas.c.store == index.store
+    gone = set(
+        index.read(lambda connection: connection.execute(select(replicas.c.digest).where(there)).scalars().all())
+    )
+    found = 0
+    for batch in _batches(_rows(store)):
+        upsert(index, batch)
+        gone.difference_update(row["digest"] for row in batch)
+        found += len(batch)
+    remove = replicas.delete().where(there & (replicas.c.digest == bindparam("gone")))
+    for batch in _batches(sorted(gone)):
+        index.write(lambda connection, batch=batch: connection.execute(remove, [{"gone": d} for d in batch]))
+
+    screens = set()
+    for path in sorted(store.root.glob("screens/*/plan.json")):
+        plan = _readable(lambda path=path: read_json(path), path)
+        if plan is not None:
+            screens.add(plan["screen"])
+            set_members(index, plan["screen"], (replica["digest"] for replica in planned(plan)))
+    if store.shared is None:  # or other machines may have screens that this one has not
+        orphans = members.delete().where((members.c.store == index.store) & members.c.screen.not_in(screens))
+        index.write(lambda connection: connection.execute(orphans))
+    return found
+
+
+def _use_from_now_on(store: Store, index: Index, before: str | None) -> None:
+    """Make an index the one of the store's processes; reviews that are in the folder's own index come along."""
+    leases, shown = leases_of(index.url)
+    if before in (None, leases):
+        return
+    set_leases(store.root, leases, shown)
+    warnings.warn(f"store {store.root}: its index was moved to {index}; processes that still use the one of before "
+                  "do not see what those that use this one compute", stacklevel=3)  # fmt: skip
+    own = store.root / database.SQLITE_NAME
+    if before == FOLDER and own.is_file():
+        reviews.restore(index, salvage.read_reviews(own))
+    elif before != FOLDER:
+        warnings.warn("reviews stay in the database of before: 'esr1md store export' them there", stacklevel=3)
+
+
+def _rows(store: Store) -> Iterator[dict[str, Any]]:
+    base, here = store.root / "replicas", set()
+    for folder in sorted(path for path in base.iterdir() if not path.name.startswith(".")) if base.is_dir() else []:
+        here.add(folder.name)
+        row = _readable(lambda folder=folder: replica_row(folder), folder)
+        if row is not None:
+            yield row
+    if store.shared is not None:  # of what others have sent to the object store only the records are got
+        away = sorted(digest for digest in store.shared.listed("replicas") if digest not in here)
+        yield from filter(
+            None, store.shared.remote.together(lambda digest: _row_away(store, digest), [(digest,) for digest in away])
+        )
+
+
+def _row_away(store: Store, digest: str) -> dict[str, Any] | None:
+    def read(name: str) -> Any:
+        return store.failure("replicas", digest) if name == FAILURE else store.shared.record("replicas", digest, name)
+
+    return _readable(lambda: _row_of(digest, read), digest)
+
+
+def _row_of(digest: str, read: Callable[[str], Any]) -> dict[str, Any] | None:
+    done, failure = read(DONE), read(FAILURE)
     ending = done or failure
     if ending is None:
         return None
-    spec, record = _json(folder / "spec.json"), _json(folder / "record.json") or {}
+    spec, record = read("spec.json"), read("record.json") or {}
     if spec is None:
         return None
     ligand = spec["ligand"] or {}
     failed = {} if done else failure
     return {
-        "digest": folder.name,
+        "digest": digest,
         "variant": spec["variant"],
         "ligand": record.get("ligand", ligand.get("smiles", "apo")),
         "inchikey": ligand.get("inchikey"),
@@ -131,76 +218,34 @@ def replica_row(folder: Path) -> dict[str, Any] | None:
         "seconds": record.get("seconds"),
         "started": ending.get("started"),
         "finished": ending.get("finished"),
-        "summary": _json(folder / "summary.json"),
+        "summary": read("summary.json"),
     }
 
 
-@contextmanager
-def _writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction; what the database refuses (a full disk, no permission) becomes one clear line."""
+# -- inside --------------------------------------------------------------------------------------------------
+
+
+def _readable(read: Callable[[], Item], what: Path | str) -> Item | None:
+    """What ``read`` finds; ``None``, with a warning, where the files are damaged."""
     try:
-        with engine.begin() as connection:
-            yield connection
-    except DBAPIError as error:
-        raise InputError(
-            f"the index of results cannot be written: {error.orig}",
-            where=str(engine.url.render_as_string(hide_password=True)),
-            do="free some space or mend the database; finished results are kept, run again to go on",
-        ) from error
-
-
-def upsert(engine: Engine, rows: Iterable[dict[str, Any]]) -> None:
-    """Insert or replace replicas by digest, in one transaction."""
-    rows = list(rows)
-    digests = [row["digest"] for row in rows]
-    if rows:
-        with _writing(engine) as connection:
-            connection.execute(replicas.delete().where(replicas.c.digest.in_(digests)))
-            connection.execute(replicas.insert(), rows)
-
-
-def set_members(engine: Engine, screen: str, digests: Iterable[str]) -> None:
-    """Say which replicas a screen is made of, replacing what was said before."""
-    wanted = [{"screen": screen, "digest": digest} for digest in sorted(set(digests))]
-    with _writing(engine) as connection:
-        connection.execute(members.delete().where(members.c.screen == screen))
-        if wanted:
-            connection.execute(members.insert(), wanted)
-
-
-def replica_rows(engine: Engine, screen: str | None = None) -> list[dict[str, Any]]:
-    """Rows in digest order; of one screen when it is named."""
-    query = select(replicas).order_by(replicas.c.digest)
-    if screen is not None:
-        query = query.where(replicas.c.digest.in_(select(members.c.digest).where(members.c.screen == screen)))
-    with engine.connect() as connection:
-        return [dict(row) for row in connection.execute(query).mappings()]
-
-
-def rebuild(store: Store, url: str | None = None) -> int:
-    """Make the index from the folders again; returns the number of replicas found."""
-    engine = open_index(store, url)
-    base = store.root / "replicas"
-    folders = sorted(p for p in base.iterdir() if not p.name.startswith(".")) if base.is_dir() else []
-    rows = [row for row in map(replica_row, folders) if row is not None]
-    plans = [_json(path) for path in sorted(store.root.glob("screens/*/plan.json"))]
-    links = [
-        {"screen": plan["screen"], "digest": digest}
-        for plan in plans
-        if plan
-        for digest in sorted({replica["digest"] for replica in plan["replicas"]})
-    ]
-    with _writing(engine) as connection:
-        for table, wanted in ((replicas, rows), (members, links)):
-            connection.execute(table.delete())
-            if wanted:
-                connection.execute(table.insert(), wanted)
-    engine.dispose()
-    return len(rows)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        return read()
+    except (InputError, KeyError, TypeError, AttributeError) as error:
+        said = error if isinstance(error, InputError) else f"{what}: a record is damaged ({type(error).__name__})"
+        warnings.warn(f"left out of the index: {said}", stacklevel=2)
         return None
+
+
+def _insert(url: URL, table: Table) -> sqlite.Insert | postgresql.Insert:
+    return (postgresql if database.is_server(url) else sqlite).insert(table)
+
+
+def _listed(url: URL, texts: list[str]) -> ColumnElement[str]:
+    """Texts as a column: one parameter, whereas a statement has room for some thousands, and rows of one cost more."""
+    unpack = func.json_array_elements_text if database.is_server(url) else func.json_each
+    return unpack(literal(texts, JSON)).table_valued("value").c.value
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    items = iter(items)
+    while batch := list(itertools.islice(items, BATCH)):
+        yield batch

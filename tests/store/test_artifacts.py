@@ -118,9 +118,9 @@ def test_two_processes_compute_once(tmp_path):
 def test_sweep_clears_the_dead_and_spares_the_living(tmp_path):
     root, count = tmp_path / "store", tmp_path / "count"
     store = Store(root)
-    dead = root / "poses" / ".00aa.tmp"
+    dead = root / "poses" / f".{'0' * 64}.tmp"
     dead.mkdir(parents=True)
-    unmarked = root / "replicas" / "11bb"
+    unmarked = root / "replicas" / ("1" * 64)
     unmarked.mkdir(parents=True)
     finished = store.produce("receptors", DIGEST, write_result, spec=SPEC)
     process = start_maker(root, count, 1.0)
@@ -255,7 +255,7 @@ def test_file_size_limit_during_the_record_is_a_full_disk(tmp_path):
         "    (folder / 'a.txt').write_text('a')\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))\n"
         "try:\n"
-        "    Store(sys.argv[1]).produce('poses', 'ab', make, spec={'long': 'x' * 100})\n"
+        "    Store(sys.argv[1]).produce('poses', 'ab' * 32, make, spec={'long': 'x' * 100})\n"
         "except InputError as error:\n"
         "    print(error)\n"
     )
