@@ -16,12 +16,15 @@ import typer
 
 from esr1md import __version__
 from esr1md.commands.bench import bench
+from esr1md.commands.dashboard import dashboard
 from esr1md.commands.ligands import ligands_app
-from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, show, write_json
+from esr1md.commands.output import FAILURES_LEFT, JsonOption, document_output, narrated, show, write_json
 from esr1md.commands.parameters import parameters as _parameters_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.poses import pose as _pose_command  # noqa: F401  adds itself to "ligands"
 from esr1md.commands.receptors import receptors_app
 from esr1md.commands.series import series
+from esr1md.commands.status import status
+from esr1md.commands.store import store_app
 from esr1md.commands.stored import existing_store, stored_ranking
 from esr1md.commands.surrogate import surrogate_app
 from esr1md.commands.surrogate_propose import propose as _propose_command  # noqa: F401  adds itself to "surrogate"
@@ -47,10 +50,15 @@ app = typer.Typer(
 app.add_typer(receptors_app, name="receptors")
 app.add_typer(ligands_app, name="ligands")
 app.add_typer(surrogate_app, name="surrogate")
+app.add_typer(store_app, name="store")
 
 StoreOption = Annotated[
-    Path, typer.Option("--store", "-s", envvar="ESR1MD_STORE", help="Folder that results are kept in and resumed from.")
-]
+    Path,
+    typer.Option(
+        "--store", "-s", metavar="FOLDER|URL", envvar="ESR1MD_STORE",
+        help="Folder, or object store such as s3://bucket/er, that results are kept in and resumed from.",
+    ),
+]  # fmt: skip
 ScreenArgument = Annotated[str, typer.Argument(metavar="NAME|YAML", help="A bundled screen or the path of your own.")]
 DEFAULT_STORE = Path("runs")
 
@@ -89,7 +97,15 @@ def screen(
     platform: Annotated[
         str | None, typer.Option(help="OpenMM platform, instead of the screen's own: CUDA, OpenCL, CPU or auto.")
     ] = None,
+    site: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|YAML", help="Where to run, instead of the screen's own; see 'esr1md sites'."),
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Compute again what failed before.")] = False,
+    price: Annotated[
+        str | None,
+        typer.Option(help="Of an hour, for the estimate: '2.50 USD per GPU hour', '0.04 EUR per core hour'."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Run a screen: prepare, simulate, score, rank, report. What an earlier run finished is not computed again.
@@ -101,52 +117,38 @@ def screen(
         esr1md screen my-screen.yaml --store /data/er --limit 4
 
         esr1md screen reference --platform CUDA --json > ranking.json
+
+        esr1md screen reference --site my-slurm.yaml --store /shared/er
     """
     from esr1md.catalogue import named_file
-    from esr1md.config import load_screen
+    from esr1md.config import load_screen, read_price
 
     path = named_file("screens", config).resolve()
     settings = load_screen(path)
+    settings = settings if site is None else settings.on_site(site)
+    asked_price = None if price is None else read_price(price, "--price")
     with document_output(json) as out:
         from esr1md.commands.run_display import announce, load_flow, progress
         from esr1md.screen.plan import plan_screen
         from esr1md.store import Store
 
-        plan = plan_screen(settings, store_root=store, limit=limit, platform=platform)
+        with narrated("planning ...") as report:
+            plan = plan_screen(settings, store, limit=limit, platform=platform, price=asked_price, report=report)
         announce(plan)
         if dry_run:
             _show_plan(plan, json, out)
             return
         flow = load_flow()
         with progress(Store(plan.store_root), plan.name):
-            flow.run_screen_flow(str(path), str(plan.store_root), limit=limit, platform=platform, retry=retry)
+            options = {"site": site and plan.config.site, "limit": limit, "platform": platform, "retry": retry}
+            flow.run_screen_flow(str(path), str(plan.store_root), **options)
         ranking = stored_ranking(plan.store_root, plan.name)
         _show_ranking(ranking, plan.store_root, json, out)
     if any(failure.kind == "error" for failure in ranking.failures):
         raise typer.Exit(FAILURES_LEFT)
 
 
-@app.command()
-def status(
-    name: Annotated[str | None, typer.Argument(metavar="[SCREEN]", help="Only this one.")] = None,
-    store: StoreOption = DEFAULT_STORE,
-    json: JsonOption = False,
-) -> None:
-    """How far the screens of a store are: replicas done, running and waiting, and what failed and why."""
-    from esr1md.screen.status import screen_names, screen_status
-    from esr1md.store import Store
-
-    with document_output(json) as out:
-        kept = Store(existing_store(store))
-        found = [screen_status(kept, each) for each in ([name] if name else screen_names(kept))]
-        if json:
-            write_json(out, [each.to_json() for each in found])
-            return
-        from rich.console import Group
-
-        from esr1md.commands.run_display import status_view
-
-        show(Group(*map(status_view, found)) if found else f"no screen has run in store '{store}'")
+app.command()(status)
 
 
 @app.command()
@@ -160,7 +162,7 @@ def rank(
 ) -> None:
     """The ranking of a screen that has run, wholly or in part, with intervals and verdicts."""
     with document_output(json) as out:
-        _show_ranking(stored_ranking(store, name), store, json, out, details=details)
+        _show_ranking(stored_ranking(store, name), existing_store(store), json, out, details=details)
 
 
 @app.command()
@@ -176,8 +178,8 @@ def report(
     from esr1md.report.page import write_report
 
     with document_output(json) as document:
-        ranking = stored_ranking(store, name)
-        path = write_report(ranking, store, out or store / "screens" / ranking.screen / "report.html")
+        ranking, root = stored_ranking(store, name), existing_store(store)
+        path = write_report(ranking, root, out or root / "screens" / ranking.screen / "report.html")
         if json:
             write_json(document, {"screen": ranking.screen, "report": str(path.absolute())})
         else:
@@ -242,6 +244,14 @@ def protocols(json: JsonOption = False) -> None:
 
 
 @app.command()
+def sites(json: JsonOption = False) -> None:
+    """The bundled sites (where a screen can run) and where their YAML files are, to copy and change."""
+    from esr1md.config import load_site
+
+    _list_configs("sites", load_site, json)
+
+
+@app.command()
 def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None:
     """What this machine can do, and what to do about what it cannot. Exit code 1 if something must be mended."""
     from esr1md.commands.terminal import doctor_view, stderr_console
@@ -260,6 +270,7 @@ def doctor(store: StoreOption = DEFAULT_STORE, json: JsonOption = False) -> None
 
 
 app.command()(bench)
+app.command()(dashboard)
 app.command()(series)
 app.command()(validate)
 app.command()(coverage)
@@ -294,17 +305,12 @@ def _uncatalogued_variant(name: str) -> dict[str, Any]:
 
 
 def _show_plan(plan: Any, json: bool, out: TextIO) -> None:
-    from esr1md.commands.terminal import plan_view
-    from esr1md.store import Store
+    from esr1md.commands.plan_view import plan_view, write_plan_json
 
-    store = Store(plan.store_root)
     if json:
-        there = {job.spec.digest for job in plan.jobs if store.find("replicas", job.spec.digest)}
-        document = plan.to_json()
-        document["replicas"] = [row | {"done": row["digest"] in there} for row in document["replicas"]]
-        write_json(out, document)
+        write_plan_json(plan, out)
     else:
-        show(plan_view(plan, lambda digest: store.find("replicas", digest) is not None))
+        show(plan_view(plan))
 
 
 def _show_ranking(ranking: Any, store: Path, json: bool, out: TextIO, *, details: bool = False) -> None:

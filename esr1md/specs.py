@@ -9,8 +9,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -66,7 +68,7 @@ class Variant:
 WILD_TYPE = Variant()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ligand:
     """One compound in one protonation state and stereoisomer.
 
@@ -102,7 +104,7 @@ class Ligand:
         return {"smiles": self.smiles, "inchikey": self.inchikey}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One square of the matrix: a variant, a ligand (``None`` for apo) and a starting helix-12 state."""
 
@@ -161,22 +163,60 @@ class ReplicaSpec:
         return {
             **self.cell.identity,
             "seed": self.seed,
-            "protocol": {k: v for k, v in self.protocol.items() if k not in ("name", "description")},
+            "protocol": _unnamed(self.protocol),
             "receptor_source": self.receptor_source,
             "pose": self.pose if self.cell.ligand else {},
             "charges": self.charges if self.cell.ligand else "",
             "versions": self.versions,
         }
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of the canonical JSON of :attr:`identity`."""
+        """SHA-256 (hex) of the canonical JSON of :attr:`identity`, computed once."""
         return digest_of(self.identity)
 
     @property
     def name(self) -> str:
         """``Y537S/fulvestrant/antagonist#1``."""
         return f"{self.cell.name}#{self.seed}"
+
+
+def digests_of(specs: Iterable[ReplicaSpec]) -> Iterator[bytes]:
+    """The 32 bytes of :attr:`ReplicaSpec.digest` of each, in a tenth of the time.
+
+    Of the canonical JSON, the text of a protocol, pose, ligand or variant is written once for all specs that hold the
+    same object.
+    """
+    plain = _Texts(lambda part: part)
+    protocol, variant = _Texts(_unnamed), _Texts(lambda part: part.name)
+    ligand = _Texts(lambda part: part.identity if part else None)
+    nothing, nowhere = "", {}
+    for spec in specs:
+        cell, bound = spec.cell, spec.cell.ligand is not None
+        text = (
+            f'{{"charges":{plain(spec.charges if bound else nothing)},"ligand":{ligand(cell.ligand)},'
+            f'"pose":{plain(spec.pose if bound else nowhere)},"protocol":{protocol(spec.protocol)},'
+            f'"receptor_source":{plain(spec.receptor_source)},"seed":{spec.seed},"state":{plain(cell.state)},'
+            f'"variant":{variant(cell.variant)},"versions":{plain(spec.versions)}}}'
+        )
+        yield hashlib.sha256(text.encode()).digest()
+
+
+class _Texts:
+    """Canonical JSON of what ``part`` makes of an object, each written once; the object is kept, as its id is."""
+
+    def __init__(self, part: Callable[[Any], Any]) -> None:
+        self._part, self._written = part, {}
+
+    def __call__(self, shared: Any) -> str:
+        found = self._written.get(id(shared))
+        if found is None:
+            found = self._written[id(shared)] = (canonical_json(self._part(shared)), shared)
+        return found[0]
+
+
+def _unnamed(protocol: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in protocol.items() if key not in ("name", "description")}
 
 
 def canonical_json(value: Any) -> str:

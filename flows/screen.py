@@ -33,6 +33,7 @@ from esr1md.screen.run import (
 )
 from esr1md.sites import Pool
 from esr1md.store import Store
+from esr1md.store.location import open_store
 
 #: Work (s) that is worth a task of its own: less, and Prefect's bookkeeping would show in the run time.
 CHUNK_SECONDS = 30.0
@@ -130,14 +131,15 @@ def screen(
 
     Args:
         config: Name of a bundled screen (quickstart, reference), or path of a YAML file on the machine that works.
-        store: Folder that results are kept in and resumed from, the same for every machine that works.
+        store: Folder, or URL such as s3://bucket/er, that results are kept in; the same for every machine that works.
         site: Where to run (local, dask, slurm, ray, kubernetes, or a YAML file), instead of the screen's own.
         limit: Run at most so many of the replicas that are not done.
         platform: OpenMM platform, instead of the screen's own.
         retry: Compute again what failed before.
         joining: This run helps another one of the same screen; set by that one.
     """
-    plan = plan_screen(_at_site(load_screen(config), site), store, limit=limit, platform=platform)
+    root = open_store(store).root
+    plan = plan_screen(_at_site(load_screen(config), site), root, limit=limit, platform=platform)
     start_screen(plan, retry=retry and not joining)
     chosen = load_site(plan.config.site)
     if chosen.kind == "prefect" and not joining:

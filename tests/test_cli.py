@@ -232,10 +232,12 @@ def test_report_writes_the_file_it_names(run, finished, tmp_path):
     assert written == tmp_path / "answer.html" and "<html" in written.read_text()[:500]
 
 
-def test_status_is_a_document_per_screen(run, finished):
+def test_status_is_one_document_of_all_screens(run, finished):
     code, out, _ = run("status", "--json")
     assert code == 0
-    assert [(s["screen"], s["complete"], s["active"]) for s in json.loads(out)] == [("quickstart", True, False)]
+    document = json.loads(out)
+    assert [(s["screen"], s["complete"], s["active"]) for s in document["screens"]] == [("quickstart", True, False)]
+    assert document["machine"]["cores"] >= 1
 
 
 # -- what a chemist sees ----------------------------------------------------------------------------------
@@ -311,7 +313,7 @@ def test_a_screen_with_failed_cells_ends_with_exit_code_3(failed, code, run, mon
 
     class Engine:
         @staticmethod
-        def run_screen_flow(config, store, *, limit, platform, retry):
+        def run_screen_flow(config, store, *, site, limit, platform, retry):
             ranking = make_screen(Path(store))
             failures = tuple(failure for failure in ranking.failures if failure.kind in kinds)
             folder = Path(store) / "screens" / "tiny"
@@ -325,7 +327,7 @@ def test_a_screen_with_failed_cells_ends_with_exit_code_3(failed, code, run, mon
     monkeypatch.setattr("esr1md.commands.run_display.load_flow", lambda: Engine)
     Path("own.yaml").write_text(TINY.replace("{variant}", "Y537S").replace("{ligand}", "estradiol"))
     found, out, err = run("screen", "own.yaml", "--json")
-    assert found == code
+    assert found == code, err
     assert json.loads(out)["screen"] == "tiny"
     assert "2 to run" in err
 

@@ -16,7 +16,9 @@ from esr1md.config import load_screen
 from esr1md.errors import InputError, StageError
 from esr1md.screen.finish import collect
 from esr1md.screen.plan import plan_screen
-from esr1md.screen.replica import Job, pose_identity, progress_file, receptor_of, run_replica, write_progress
+from esr1md.screen.progress import progress_file, write_progress
+from esr1md.screen.replica import Job, pose_identity, receptor_of, run_replica
+from esr1md.screen.replica_log import read_log
 from esr1md.screen.run import Step, perform, run_steps, start_screen, steps
 from esr1md.screen.status import screen_status
 from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, digest_of, file_digest
@@ -194,7 +196,7 @@ def finish_replica(store: Store, job: Job, **summary: float) -> None:
 
 def test_steps_come_after_what_they_need_and_shared_ones_once(tmp_path):
     plan = plan_of(tmp_path, variants="[D538G, Y537S]")  # no wild type, and poses are made on it all the same
-    ordered = steps(plan)
+    ordered = list(steps(plan))
     seen: set[str] = set()
     for step in ordered:
         assert set(step.needs) <= seen, f"{step.name} comes before what it needs"
@@ -217,7 +219,7 @@ def test_nothing_is_left_of_a_finished_screen(tmp_path):
     store = Store(plan.store_root)
     for job in plan.jobs:
         finish_replica(store, job)
-    assert steps(plan) == []
+    assert list(steps(plan)) == []
 
 
 def test_waiting_steps_do_not_block_the_ones_they_wait_for():
@@ -315,6 +317,9 @@ def test_replica_is_computed_once_and_says_what_it_is(tmp_path, simulated):
         "receptor", "parameters", "pose", "complex", "waiting", "dynamics", "analysis",
     ]  # fmt: skip
     assert [entry["phase"] for entry in record["simulation"]["timeline"]] == ["waiting"]
+    events = read_log(store.find("replicas", job.spec.digest))
+    assert (events[0]["event"], events[0]["name"], events[-1]["event"]) == ("begun", job.spec.name, "done")
+    assert [each["stage"] for each in events if each["event"] == "stage ended"] == list(record["stage_seconds"])
 
 
 def test_scientific_failure_is_a_row_and_is_not_tried_again_until_asked(tmp_path, simulated):
@@ -328,6 +333,8 @@ def test_scientific_failure_is_a_row_and_is_not_tried_again_until_asked(tmp_path
         assert (row["status"], row["failure_stage"], row["failure_kind"]) == ("failed", "pose", "outcome")
         assert row["ligand"] == "estradiol"
     assert calls["pose"] == 1
+    last = read_log(store.folder("replicas", job.spec.digest))[-1]
+    assert (last["event"], last["stage"], last["cause"]) == ("failed", "pose", "does not fit under helix 12")
     observations, failures = collect(store, plan.to_json())
     assert observations == [] and len(failures) == 1
     assert (failures[0].ligand, failures[0].seed, failures[0].kind) == ("estradiol", 1, "outcome")

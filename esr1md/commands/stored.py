@@ -13,16 +13,19 @@ if TYPE_CHECKING:
     from esr1md.store import Store
 
 
-def existing_store(root: Path) -> Path:
-    """The folder of a store.
+def existing_store(location: Path) -> Path:
+    """The folder of a store, or the folder of this machine that stands for one with a URL.
 
     Raises
     ------
     InputError
-        There is no such folder.
+        There is no such folder, or the object store does not answer.
     """
+    from esr1md.store.location import open_store
+
+    root = open_store(location).root
     if not root.is_dir():
-        raise InputError(f"no store at '{root}'", expected="the folder of an earlier 'esr1md screen'",
+        raise InputError(f"no store at '{location}'", expected="the folder of an earlier 'esr1md screen'",
                          do="name it with --store, or run a screen first")  # fmt: skip
     return root
 

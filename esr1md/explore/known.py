@@ -96,15 +96,16 @@ def known(store: Store, screens: Sequence[str]) -> Known:
     plans = tuple(held.plans.values())
     named: dict[str, Choice] = {}
     for plan in plans:
-        named = choices(plan["config"]["ligands"], [each["name"] for each in plan["ligands"]]) | named
+        named = choices(plan["config"]["ligands"], plan["ligands"]) | named
     answered: dict[CellKey, set[int]] = {}
     for replica in held.observations:
         answered.setdefault(replica.cell, set()).add(replica.seed)
     for failure in held.failures:
         answered.setdefault((failure.variant, failure.ligand, failure.state), set()).add(failure.seed)
     runs, here = [], []
-    for digest in dict.fromkeys(replica["digest"] for plan in plans for replica in plan["replicas"]):
-        if (folder := store.find("replicas", digest)) is None:
+    digests = dict.fromkeys(replica["digest"] for plan in plans for replica in plan["replicas"])
+    for _, folder in store.glance("replicas", digests, ("record.json", DONE)):
+        if folder is None:
             continue
         record = json.loads((folder / "record.json").read_text())
         finished = datetime.fromisoformat(json.loads((folder / DONE).read_text())["finished"])

@@ -157,4 +157,5 @@ def _summarise(store: Store, exploration: Exploration, step: Step, started: date
         "screen": exploration.round_screen(numbers[-1]) if numbers else exploration.screen,
     }
     replace_file(folder / "summary.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    store.send_folder("explore", exploration.name)
     return summary

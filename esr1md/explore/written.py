@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -29,17 +29,24 @@ def configuration(plan: Mapping[str, Any], where: str) -> ScreenConfig:
                          do="put back the file it names, or run the screen again") from error  # fmt: skip
 
 
-def choices(given: str | list[dict[str, Any]], ligands: Iterable[str]) -> dict[str, Choice]:
-    """Name of each ligand of a plan -> the entry of its screen that it came from."""
+def choices(given: str | list[dict[str, Any]], ligands: Sequence[Mapping[str, Any]]) -> dict[str, Choice]:
+    """Name of each ligand of a plan -> the entry of its screen that it came from; of a file's row, its structure."""
+    names = [ligand["name"] for ligand in ligands]
     if given == ALL:
-        return {name: name for name in ligands}
-    plain = {_made_name(item): _choice(item) for item in given}
-    return {
+        return {name: name for name in names}
+    plain = {_made_name(item): _choice(item) for item in given if "file" not in item}
+    found = {
         name: choice
-        for name in ligands
+        for name in names
         for own, choice in plain.items()
         if name == own or (name.startswith(f"{own} (") and name not in plain)
     }
+    return {each["name"]: found.get(each["name"]) or _as_simulated(each) for each in ligands}
+
+
+def _as_simulated(ligand: Mapping[str, Any]) -> Choice:
+    drug_class = {"drug_class": ligand["drug_class"]} if ligand["drug_class"] else {}
+    return {"name": ligand["name"], "smiles": ligand["smiles"], **drug_class, "protonation": "as written"}
 
 
 def _made_name(item: Mapping[str, Any]) -> str:
@@ -51,9 +58,9 @@ def _made_name(item: Mapping[str, Any]) -> str:
 
 def _choice(item: Mapping[str, Any]) -> Choice:
     """A ligand of a dumped configuration as a user would write it."""
-    usual = {"stereo": "defined", "protonation": "dominant"}
+    usual = {"stereo": "defined", "protonation": "dominant", "skip_bad": False}
     kept = {key: value for key, value in item.items() if value not in (None, "") and usual.get(key) != value}
-    return kept if len(kept) > 1 else kept["name"]
+    return kept if len(kept) > 1 or "file" in kept else kept["name"]
 
 
 def written(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,10 @@ from scipy.spatial import cKDTree
 from esr1md.catalogue import data_path
 from esr1md.config import Thresholds, Weights
 from esr1md.scoring.scores import Ranking
+from esr1md.store import Store
 
+#: Files of a replica that the page is made from.
+_NEEDED = ("spec.json", "observation.parquet", "contacts.json", "final.pdb")
 #: Columns the figures use; others in ``observation.parquet`` are left where they are.
 COLUMNS = (
     "time_ps",
@@ -140,14 +143,14 @@ def read_store(
     ranks = {(r.ligand, r.state): r.rank for r in ranking.ranking}
     cells = sorted(ranking.cells, key=lambda c: ranks.get((c.ligand, c.state), len(ranks) + 1))
     most_frames = max(40, min(200, max_points // max(1, sum(len(c.replicas) for c in cells))))
-    data = StoreData()
+    data, store = StoreData(), Store(store_root)
     reference: dict[int, np.ndarray] | None = None
     spent, left_out = 0, 0
     for cell in cells:
         has_complex = False
         contacts: list[dict] = []
         for digest in cell.replicas:
-            folder = store_root / "replicas" / digest
+            folder = _place(store, digest)
             name = f"{cell.variant}/{cell.ligand}/{cell.state}, replica {digest[:10]}"
             if not folder.is_dir():
                 data.missing.append(f"{name}: no folder in the store")
@@ -209,6 +212,15 @@ def mutated_positions(variant: str) -> tuple[int, ...]:
     if variant == "WT":
         return ()
     return tuple(sorted(int("".join(c for c in part if c.isdigit())) for part in variant.split("+")))
+
+
+def _place(store: Store, digest: str) -> Path:
+    """The folder of a replica; of one in an object store alone, what the page needs of it is got."""
+    here = store.root / "replicas" / digest
+    if here.is_dir() or store.shared is None:
+        return here
+    (_, got), *_ = store.glance("replicas", [digest], _NEEDED)
+    return got or here
 
 
 def _read_json(path: Path, name: str, missing: list[str]) -> dict:

@@ -1,29 +1,43 @@
-"""What a screen will cost in time and disk, before it runs: measured where the store knows, else from its steps."""
+"""What a screen will cost in time, disk, memory and money, before it runs, and how much of that is known.
+
+The time of a replica is the median of finished ones where the store has some; else it follows from the rate that
+``esr1md bench`` measured for the protocol, else from an assumed one.
+"""
 
 from __future__ import annotations
 
 import json
 import math
 import statistics
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, Literal
 
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
-from esr1md.screen.replica import Job
+from esr1md.dynamics.slots import GPU_PLATFORMS, Packing
+from esr1md.dynamics.throughput import Measurement, measurements, recall, speed_digest
+from esr1md.screen.jobs import Jobs
+from esr1md.specs import WILD_TYPE, Cell
 from esr1md.store.artifacts import Store
+from esr1md.units import Price
 
 #: Milliseconds per time step of the whole domain in implicit solvent, for an estimate before anything has run:
 #: measured for native OBC2 on one CPU core; for GPUs from published DHFR rates. A pocket region costs a tenth.
 _STEP_MS = {"CUDA": 0.4, "HIP": 0.6, "OpenCL": 0.8, "CPU": 300.0, "Reference": 60_000.0}
 _REGION_SHARE = 0.1
 _EXPLICIT_FACTOR = {"CUDA": 1.5, "HIP": 1.5, "OpenCL": 1.5, "CPU": 0.8, "Reference": 10.0}
+#: Times the steps of one simulation that several do together which share a GPU, before it was measured.
+_SHARING_GAIN = 2.0
 
 #: A minimiser iteration in time steps, with and without implicit solvent: it evaluates several times.
 _STEPS_PER_ITERATION = {True: 4.0, False: 0.5}
 #: Seconds per replica of building its system and scoring its frames; of each shared preparation (one core).
 _OVERHEAD_S = 5.0
-_RECEPTOR_S, _PARAMETERS_S, _POSE_S = 3.0, 2.0, 15.0
+_RECEPTOR_S, _PARAMETERS_S, _POSE_S = 3.0, {"nagl": 2.0, "am1bcc": 240.0}, 50.0
+#: Finished replicas that are looked at for the time of one.
+_LOOKED_AT = 200
 
 #: Atoms of receptor and ligand, and of what the quick protocol's region simulates of them.
 _ATOMS, _REGION_ATOMS = 4050, 1570
@@ -47,53 +61,160 @@ class ReplicaCost:
 
 
 @dataclass(frozen=True)
+class Basis:
+    """Where the time of a replica comes from: finished ones in the ``store``, ``esr1md bench``, or a ``guess``."""
+
+    kind: Literal["store", "bench", "guess"]
+    words: str
+
+    @property
+    def digits(self) -> int:
+        """Significant digits that an estimate on this basis deserves."""
+        return 1 if self.kind == "guess" else 2
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """What a plan will cost.
+    """What is left of a plan will cost.
 
     Attributes
     ----------
+    left
+        Replicas that have neither a result nor a failure.
     seconds, replica_seconds
-        Wall time of what is left, and of one replica.
-    bytes
-        To be written to the disk in all.
+        Wall time of all that are left, and of one.
+    bytes, memory
+        To be written to the disk in all; of memory of all processes at once.
     replica
         Disk and memory of one replica.
-    measured
-        Whether the time was measured on this store, not estimated.
+    basis, assumed
+        Where the time comes from, and what is taken for granted besides.
+    hours, hours_of
+        How long a ``GPU`` or a ``core`` is held, all of them together.
+    shares
+        Part of the time that each kind of work takes; they add up to 1.
+    price, money
+        Of an hour, and of all ``hours`` in its currency; no money without a price, or with one for another thing.
     """
 
+    left: int
     seconds: float
     replica_seconds: float
     bytes: int
+    memory: int
     replica: ReplicaCost
-    measured: bool
+    basis: Basis
+    assumed: str
+    hours: float
+    hours_of: Literal["GPU", "core"]
+    shares: dict[str, float]
+    price: Price | None = None
+    money: float | None = None
+
+    @property
+    def measured(self) -> bool:
+        """Whether the time was measured on this store, not estimated."""
+        return self.basis.kind == "store"
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``plan.json``; hours and money with the digits that they deserve."""
+        document = asdict(self) | {"measured": self.measured, "hours": significant(self.hours, self.basis.digits)}
+        if self.price is not None:
+            money = None if self.money is None else significant(self.money, self.basis.digits)
+            document |= {"price": str(self.price), "money": money, "currency": self.price.currency}
+        return document
+
+
+def significant(value: float, digits: int) -> float:
+    """Rounded to a number of significant digits."""
+    return float(f"{value:.{digits - 1}e}")
 
 
 def estimate(
-    jobs: Iterable[Job], protocol: Protocol, platform: PlatformChoice, slots: int, threads: int, store: Store
+    jobs: Jobs,
+    protocol: Protocol,
+    platform: PlatformChoice,
+    packing: Packing,
+    store: Store,
+    *,
+    per_device: float = 1,
+    price: Price | None = None,
 ) -> Estimate:
-    """Wall time and disk for what ``store`` does not hold yet.
+    """What the jobs that ``store`` does not hold yet will cost.
 
-    The time of a replica is the median of finished ones under the same protocol and platform, where there are
-    some; else it follows from the number of steps.
+    Parameters
+    ----------
+    per_device
+        Simulations that share a GPU, where one is used.
+    price
+        Of a GPU hour or a core hour.
     """
-    jobs = list(jobs)
-    left = [job for job in jobs if store.find("replicas", job.spec.digest) is None]
-    finished = [seconds for job in jobs if (seconds := _measured(store, job, platform)) is not None]
-    each = statistics.median(finished) if finished else _replica_seconds(protocol, platform, threads)
-    receptors = {(job.spec.cell.variant.name, job.spec.cell.state) for job in left}
-    ligands = {job.spec.cell.ligand.inchikey for job in left if job.spec.cell.ligand}
-    poses = {(job.spec.cell.ligand.inchikey, job.spec.cell.state) for job in left if job.spec.cell.ligand}
-    prepare = _RECEPTOR_S * len(receptors) + _PARAMETERS_S * len(ligands) + _POSE_S * len(poses)
-    rounds = math.ceil(len(left) / slots)
-    cost = replica_cost(protocol)
+    left, cells, done = _left(jobs, store.states("replicas"))
+    gpu = platform.name in GPU_PLATFORMS
+    parts, basis = _parts(protocol, platform, packing, per_device if gpu else packing.slots)
+    modelled = each = sum(parts.values())
+    if (median := _median_seconds(store, done, platform)) is not None:
+        each, count = median
+        basis = Basis("store", f"median of {count} replicas of this screen on {platform.name}")
+    prepare = _preparation_seconds(cells, jobs.matrix.charges)
+    # what was timed as a whole is divided as what is modelled
+    work = {part: left * each * seconds / modelled for part, seconds in parts.items()} | {"preparation": prepare}
+    total = sum(work.values())
+    hours = total / 3600 / per_device if gpu else total / 3600 * packing.threads
+    paid = price is not None and price.per == ("GPU hour" if gpu else "core hour")
+    cost, at_once = replica_cost(protocol), min(packing.slots, left)
     return Estimate(
-        seconds=round(rounds * each + prepare / slots, 1),
+        left=left,
+        seconds=round(math.ceil(left / packing.slots) * each + prepare / packing.slots, 1),
         replica_seconds=round(each, 1),
-        bytes=len(left) * cost.bytes + min(slots, len(left)) * (cost.peak_bytes - cost.bytes),
+        bytes=left * cost.bytes + at_once * (cost.peak_bytes - cost.bytes),
+        memory=at_once * cost.memory,
         replica=cost,
-        measured=bool(finished),
+        basis=basis,
+        assumed=_assumptions(basis, jobs.matrix.charges),
+        hours=hours,
+        hours_of="GPU" if gpu else "core",
+        shares={part: round(seconds / total, 4) if total else 0.0 for part, seconds in work.items()},
+        price=price,
+        money=hours * price.amount if paid else None,
     )
+
+
+def _left(jobs: Jobs, states: Mapping[str, str]) -> tuple[int, tuple[Cell, ...], list[str]]:
+    """How many have not ended, the cells that have any of them, and the digests of those that are done."""
+    if not states:
+        return len(jobs), jobs.cells, []
+    done, left, cells = [], 0, {}
+    for number, digest in zip(jobs.numbers, jobs.digests, strict=True):
+        state = states.get(digest)
+        if state == "done":
+            done.append(digest)
+        elif state is None:
+            left += 1
+            cells[jobs.matrix.place(number)[0]] = None
+    return left, tuple(jobs.matrix.cells[number] for number in cells), done
+
+
+def _assumptions(basis: Basis, charges: str) -> str:
+    each = "" if basis.kind == "store" else f"{_OVERHEAD_S:g} s to build and score a replica, "
+    return f"{each}{_PARAMETERS_S[charges]:g} s for a ligand's parameters, {_POSE_S:g} s for a pose"
+
+
+def _median_seconds(store: Store, done: list[str], platform: PlatformChoice) -> tuple[float, int] | None:
+    """Median wall time of finished replicas on a platform, as far as they are in the folder, and of how many."""
+    paths = (store.folder("replicas", digest) / "record.json" for digest in done)
+    records = (json.loads(path.read_bytes()) for path in paths if path.is_file())
+    seconds = list(islice((each["seconds"] for each in records if each["platform"] == platform.name), _LOOKED_AT))
+    return (statistics.median(seconds), len(seconds)) if seconds else None
+
+
+def _preparation_seconds(cells: tuple[Cell, ...], charges: str) -> float:
+    """Of the receptors, parameters and poses that cells share; poses are made on the wild type."""
+    bound = [cell for cell in cells if cell.ligand is not None]
+    receptors = {(cell.variant.name, cell.state) for cell in cells} | {(WILD_TYPE.name, cell.state) for cell in bound}
+    ligands = {cell.ligand.inchikey for cell in bound}
+    poses = {(cell.ligand.inchikey, cell.state) for cell in bound}
+    return _RECEPTOR_S * len(receptors) + _PARAMETERS_S[charges] * len(ligands) + _POSE_S * len(poses)
 
 
 def replica_cost(protocol: Protocol) -> ReplicaCost:
@@ -121,22 +242,56 @@ def simulated_atoms(protocol: Protocol) -> int:
     return _ATOMS + round(waters * _SITES[protocol.solvent.model])
 
 
-def _measured(store: Store, job: Job, platform: PlatformChoice) -> float | None:
-    folder = store.find("replicas", job.spec.digest)
-    if folder is None:
-        return None
-    record = json.loads((folder / "record.json").read_text())
-    return record["seconds"] if record["platform"] == platform.name else None
+def _parts(
+    protocol: Protocol, platform: PlatformChoice, packing: Packing, at_once: float
+) -> tuple[dict[str, float], Basis]:
+    """Seconds of each part of a replica while ``at_once`` share the GPU or the cores, and where they come from."""
+    found = _benched(packing, platform, protocol)
+    if found is not None:
+        load = next((load for load in found.loads if load.count == at_once), None) or next(
+            load for load in found.loads if load.count == found.best
+        )
+        rate = load.total / max(at_once, load.count)
+        step = protocol.time_step_fs * 1e-6 / rate * 86_400
+        words = f"{significant(rate, 2):g} ns/day each, {at_once:g} at once on {found.device}"
+        words += f" ('esr1md bench' of {found.measured})"
+        basis = Basis("bench", words)
+    else:
+        step = _assumed_step(protocol, platform, packing.threads, at_once)
+        rate = protocol.time_step_fs * 1e-6 / step * 86_400
+        words = f"{significant(rate, 2):g} ns/day each on {platform.name}, not measured here"
+        basis = Basis("guess", f"{words}: 'esr1md bench --protocol {protocol.name}' does that")
+    stages = [stage for stage in protocol.stages if stage.kind == "minimise"]
+    production = protocol.production.duration_ps
+    seconds = {
+        "production": protocol.steps(production) * step,
+        "equilibration": (protocol.dynamics_ps - production) * 1000 / protocol.time_step_fs * step,
+        "minimisation": sum(_STEPS_PER_ITERATION[each.solvent] * each.iterations for each in stages) * step,
+        "building and scoring": _OVERHEAD_S,
+    }
+    return seconds, basis
 
 
-def _replica_seconds(protocol: Protocol, platform: PlatformChoice, threads: int) -> float:
-    per_step = _STEP_MS[platform.name] / 1000
+def _benched(packing: Packing, platform: PlatformChoice, protocol: Protocol) -> Measurement | None:
+    """What ``esr1md bench`` found for the machine; of GPUs that are elsewhere, what it found on any."""
+    if platform.name in GPU_PLATFORMS and not packing.devices:
+        wanted = (platform.name, speed_digest(protocol))
+        return next((each for each in reversed(measurements()) if (each.platform, each.protocol) == wanted), None)
+    for mps in dict.fromkeys((packing.mps == "used", False)):
+        if (found := recall(packing.devices, platform.name, protocol, mps=mps)) is not None:
+            return found
+    return None
+
+
+def _assumed_step(protocol: Protocol, platform: PlatformChoice, threads: int, at_once: float) -> float:
+    """Seconds of a time step where nothing was measured."""
+    step = _STEP_MS[platform.name] / 1000
     if platform.name == "CPU":
-        per_step /= threads**0.7
+        step /= threads**0.7
+    if platform.name in GPU_PLATFORMS:
+        step *= at_once / min(at_once, _SHARING_GAIN)
     if protocol.solvent.explicit:
-        per_step *= _EXPLICIT_FACTOR[platform.name]
+        step *= _EXPLICIT_FACTOR[platform.name]
     elif protocol.region is not None:
-        per_step *= _REGION_SHARE
-    minimise = [stage for stage in protocol.stages if stage.kind == "minimise"]
-    steps = protocol.dynamics_ps * 1000 / protocol.time_step_fs
-    return _OVERHEAD_S + per_step * (steps + sum(_STEPS_PER_ITERATION[m.solvent] * m.iterations for m in minimise))
+        step *= _REGION_SHARE
+    return step

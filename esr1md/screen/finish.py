@@ -68,6 +68,7 @@ def finish_screen(plan: Plan, store: Store | None = None, *, report: bool = True
 
         write_report(ranking, store.root, folder / "report.html")
     mark_run(store, plan.name, finished=time.time())
+    store.send_folder("screens", plan.name)
     return ranking
 
 
@@ -150,9 +151,10 @@ def _with_predictions(
 def collect(store: Store, plan: dict[str, Any]) -> tuple[list[ReplicaObservation], list[Failure]]:
     """Observations and failures of a plan's replicas; one that has not run is in neither."""
     observations, failures = [], []
-    for replica in plan["replicas"]:
+    replicas = {replica["digest"]: replica for replica in plan["replicas"]}
+    for digest, folder in store.glance("replicas", replicas, ("record.json", "summary.json")):
+        replica = replicas[digest]
         place = {key: replica[key] for key in ("variant", "ligand", "state", "seed")}
-        folder = store.find("replicas", replica["digest"])
         if folder is not None:
             pose = json.loads((folder / "record.json").read_text()).get("pose", {})
             observations.append(

@@ -9,25 +9,28 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from esr1md.config import ALL, APO, ScreenConfig, SiteConfig, Transfers, load_site
+from esr1md.catalogue import did_you_mean
+from esr1md.config import APO, ScreenConfig, SiteConfig, Transfers, load_site
 from esr1md.dynamics.mps import program as mps_program
 from esr1md.dynamics.platforms import PlatformChoice, choose_platform
 from esr1md.dynamics.protocol import Protocol, load_protocol
 from esr1md.dynamics.slots import Device, Packing, divide_cores, find_devices, usable_cores
 from esr1md.dynamics.throughput import Measurement, recall
 from esr1md.errors import InputError
-from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
 from esr1md.ligand.labels import labels
 from esr1md.receptor.build import check_buildable, source_digest
 from esr1md.receptor.sequence import parse_variant
 from esr1md.screen.estimate import Estimate, estimate
-from esr1md.screen.replica import Job
+from esr1md.screen.jobs import Jobs, Matrix
+from esr1md.screen.ligands import LeftOut, Say, chosen_ligands, silent
 from esr1md.screen.transfers import Network, network_of
-from esr1md.specs import Cell, HelixState, Ligand, ReplicaSpec, Variant, numeric_versions
+from esr1md.specs import Cell, HelixState, Ligand, Variant, numeric_versions
 from esr1md.store.artifacts import Store
+from esr1md.units import Price
 
 #: Simulations on a GPU before anything was measured there; small systems leave a large one idle.
 _GPU_SHARE = 4
@@ -48,7 +51,8 @@ class Plan:
     references
         Reference ligand of each state that has one.
     jobs
-        The replicas to run, all cells of the first seed first, so that an interrupted screen is broad.
+        The replicas to run, all cells of the first seed first, so that an interrupted screen is broad. Each is made
+        when it is asked for.
     matrix_size
         Replicas of the whole matrix; more than ``len(jobs)`` when a limit was given.
     slots, threads
@@ -56,9 +60,11 @@ class Plan:
     packing
         The same, the GPUs they share and where the number comes from.
     estimate
-        Time and disk that are left to spend on the replicas.
+        Time, disk and money that are left to spend on the replicas.
     network
         The relative free energies that ``method: atm`` asks for.
+    left_out
+        Rows of files of ligands that cannot be simulated.
     """
 
     config: ScreenConfig
@@ -68,13 +74,14 @@ class Plan:
     variants: tuple[Variant, ...]
     ligands: dict[str, Ligand]
     references: dict[HelixState, str]
-    jobs: tuple[Job, ...]
+    jobs: Jobs
     matrix_size: int
     slots: int
     threads: int
     packing: Packing
     estimate: Estimate
     network: Network = Network()
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,7 +90,7 @@ class Plan:
     @property
     def cells(self) -> tuple[Cell, ...]:
         """The squares of the matrix, each once, in order."""
-        return tuple(dict.fromkeys(job.spec.cell for job in self.jobs))
+        return self.jobs.cells
 
     @property
     def reference_ligand(self) -> str | dict[str, str] | None:
@@ -94,7 +101,6 @@ class Plan:
 
     def summary(self) -> dict[str, Any]:
         """What a dry run tells: sizes, platform, time and disk, without the list of replicas."""
-        done = sum(Store(self.store_root).find("replicas", job.spec.digest) is not None for job in self.jobs)
         return {
             "screen": self.name,
             "store": str(self.store_root),
@@ -102,7 +108,7 @@ class Plan:
             "ligands": list(self.ligands),
             "cells": [cell.name for cell in self.cells],
             "replicas": len(self.jobs),
-            "replicas_done": done,
+            "replicas_done": self.ended()["done"],
             "replicas_in_matrix": self.matrix_size,
             "reference_ligand": self.reference_ligand,
             "protocol": self.protocol.name,
@@ -111,15 +117,28 @@ class Plan:
             "slots": self.slots,
             "threads": self.threads,
             "packing": self.packing.to_json(),
-            "estimate": asdict(self.estimate),
+            "estimate": self.estimate.to_json(),
             **self._transfers(),
         }
+
+    def ended(self) -> dict[str, int]:
+        """How many of the replicas the store holds now, as ``done`` and as ``failed``."""
+        states = Store(self.store_root).states("replicas")
+        found = [states.get(digest) for digest in self.jobs.digests] if states else []
+        return {state: found.count(state) for state in ("done", "failed")}
 
     def _transfers(self) -> dict[str, Any]:
         return {"transfers": self.network.to_json(self.protocol.time_step_fs)} if self.network.jobs else {}
 
     def to_json(self) -> dict[str, Any]:
-        """``plan.json``: also what the index and ``esr1md status`` know the screen by."""
+        """:meth:`record` with every replica listed, whatever memory that takes."""
+        return self.record() | {"replicas": list(self.jobs.rows)}
+
+    def record(self) -> dict[str, Any]:
+        """What ``plan.json`` keeps, and the index and ``esr1md status`` know the screen by.
+
+        ``replicas`` is a sequence of rows, each made when it is asked for (:func:`esr1md.store.plans.write_plan`).
+        """
         return {
             "screen": self.name,
             "protocol": self.protocol.model_dump(mode="json"),
@@ -129,7 +148,7 @@ class Plan:
             "slots": self.slots,
             "threads": self.threads,
             "packing": self.packing.to_json(),
-            "estimate": asdict(self.estimate),
+            "estimate": self.estimate.to_json(),
             "matrix_size": self.matrix_size,
             "config": self.config.model_dump(mode="json"),
             "versions": numeric_versions(),
@@ -137,17 +156,8 @@ class Plan:
             "ligands": [asdict(ligand) for ligand in self.ligands.values()],
             "labels": {name: list(said) for name, ligand in self.ligands.items() if (said := labels(ligand))},
             "reference_ligand": self.reference_ligand,
-            "replicas": [
-                {
-                    "digest": job.spec.digest,
-                    "name": job.spec.name,
-                    "variant": job.spec.cell.variant.name,
-                    "ligand": job.spec.cell.ligand_name,
-                    "state": str(job.spec.cell.state),
-                    "seed": job.spec.seed,
-                }
-                for job in self.jobs
-            ],
+            "left_out": [asdict(row) for row in self.left_out],
+            "replicas": self.jobs.rows,
             **self._transfers(),
         }
 
@@ -158,8 +168,10 @@ def plan_screen(
     *,
     limit: int | None = None,
     platform: str | None = None,
+    price: Price | None = None,
+    report: Say = silent,
 ) -> Plan:
-    """Resolve and check a whole screen; nothing is computed and nothing is written.
+    """Resolve and check a whole screen; nothing is computed and nothing is written to the store.
 
     Parameters
     ----------
@@ -171,6 +183,10 @@ def plan_screen(
         Run at most so many of the replicas that are not done; the plan holds them and those that are.
     platform
         Instead of the configuration's.
+    price
+        Of an hour, instead of the site's.
+    report
+        Hears what is being done.
 
     Raises
     ------
@@ -185,34 +201,33 @@ def plan_screen(
     with _at(config, "site"):
         site = load_site(config.site)
     variants = _variants(config)
-    chosen = _ligands(config)
+    found = chosen_ligands(config, report)
+    chosen = list(found.ligands)
+    report("checking the matrix ...")
+    _check_states(config, [name for name, _ in chosen])
     cells = _cells(config, variants, chosen)
     _check_three_trajectories(config, protocol, cells)
     sources = _sources(config, {cell.state for cell in cells})
-    dumped = protocol.model_dump(mode="json")
     pose = {"seed": config.pose.seed, "exclude": sorted(config.pose.exclude)}
-
-    def pose_of(number: int) -> dict[str, Any]:
-        rank = number % config.pose.poses + 1
-        return pose if rank == 1 else {**pose, "rank": rank}
-
-    jobs = [
-        Job(
-            ReplicaSpec(
-                cell, seed, dumped, sources[cell.state][1], pose_of(number) if cell.ligand else {}, config.charges
-            ),
-            protocol.name,
-            sources[cell.state][0],
+    jobs = Jobs(
+        Matrix(
+            cells=tuple(cells),
+            seeds=config.seeds,
+            protocol=protocol.model_dump(mode="json"),
+            protocol_name=protocol.name,
+            sources=sources,
+            poses=(pose, *({**pose, "rank": rank} for rank in range(2, config.pose.poses + 1))),
+            charges=config.charges,
+            versions=numeric_versions(),
         )
-        for number, seed in enumerate(config.seeds)
-        for cell in cells
-    ]
+    )
     references = _references(config, chosen, cells)
     with _at(config, "transfers" if config.transfers != Transfers() else "method"):
         network = network_of(config, protocol, jobs, references)
     with _at(config, "platform") if platform is None else _at(None):
         choice, packing = choose_slots(site, platform or config.platform, len(jobs), protocol)
     store = Store(store_root)
+    report("looking for what is finished ...")
     taken = _limited(jobs, limit, store)
     return Plan(
         config=config,
@@ -227,17 +242,32 @@ def plan_screen(
         slots=packing.slots,
         threads=packing.threads,
         packing=packing,
-        estimate=estimate(taken, protocol, choice, packing.slots, packing.threads, store),
+        estimate=estimate(
+            taken, protocol, choice, packing, store, per_device=_gpu_share(site, packing), price=price or site.price
+        ),
         network=network if limit is None else Network(),
+        left_out=found.left_out,
     )
 
 
-def _limited(jobs: list[Job], limit: int | None, store: Store) -> tuple[Job, ...]:
+def _limited(jobs: Jobs, limit: int | None, store: Store) -> Jobs:
     if limit is None:
-        return tuple(jobs)
-    left = [job for job in jobs if store.find("replicas", job.spec.digest) is None]
-    beyond = {job.spec.digest for job in left[limit:]}
-    return tuple(job for job in jobs if job.spec.digest not in beyond)
+        return jobs
+    states = store.states("replicas")
+    done = [states.get(digest) == "done" for digest in jobs.digests]
+    wanted = set(islice((place for place, is_done in enumerate(done) if not is_done), limit))
+    return jobs.only(place for place, is_done in enumerate(done) if is_done or place in wanted)
+
+
+def _gpu_share(site: SiteConfig, packing: Packing) -> float:
+    """Simulations that share a GPU; of machines that are elsewhere, by what is written."""
+    if packing.per_device:
+        return packing.per_device
+    if site.kind == "slurm" and site.slurm.gpus:
+        return site.slots_each / site.slurm.gpus
+    if site.kind == "ray" and site.ray.gpus:
+        return 1 / site.ray.gpus
+    return 1 if site.per_gpu == "auto" else site.per_gpu
 
 
 def choose_slots(site: SiteConfig, request: str, replicas: int, protocol: Protocol) -> tuple[PlatformChoice, Packing]:
@@ -251,6 +281,11 @@ def choose_slots(site: SiteConfig, request: str, replicas: int, protocol: Protoc
     InputError
         The platform that was asked for cannot be used.
     """
+    request = site.platform if request == "auto" else request
+    if site.elsewhere:  # each of its machines chooses for itself; this one may have no GPU at all
+        slots = min(replicas, site.slots_each * (site.slurm.jobs if site.kind == "slurm" else 1))
+        reason = f"site '{site.name}' says so; each of its machines probes it"
+        return PlatformChoice(request, reason=reason), Packing(slots, 1, basis="site", reason=f"site '{site.name}'")
     choice = choose_platform(request)
     devices = find_devices(choice.name)
     shared = _choose_mps(site, choice.name)
@@ -347,32 +382,17 @@ def _variants(config: ScreenConfig) -> tuple[Variant, ...]:
     return tuple(variants)
 
 
-def _ligands(config: ScreenConfig) -> list[tuple[str, Ligand]]:
-    """The ligands with the names the user wrote; no compound twice under two names."""
-    if config.ligands == ALL:
-        return [(ligand.name, ligand) for ligand in catalogue_ligands()]
-    from esr1md.ligand.states import ligands_from_sdf, ligands_from_smiles
-
-    found: dict[str, str] = {}
-    ligands = []
-    for index, choice in enumerate(config.ligands):
-        with _at(config, "ligands", index):
-            charges = "as written" if choice.protonation == "as written" else "charges win"
-            options = {"drug_class": choice.drug_class, "stereo": choice.stereo, "charges": charges}
-            if choice.sdf is not None:
-                chosen = ligands_from_sdf(choice.sdf, choice.name, **options)
-            elif choice.smiles is not None:
-                chosen = ligands_from_smiles(choice.name, choice.smiles, **options)
-            else:
-                chosen = [catalogue_ligand(choice.name)]
-            for ligand in chosen:
-                same = found.get(ligand.name) or found.get(ligand.inchikey)
-                if same is not None:
-                    raise InputError(f"'{choice.name}' is the same ligand as '{same}'", do="remove one of them")
-        for ligand in chosen:
-            found[ligand.name] = found[ligand.inchikey] = choice.name
-            ligands.append((choice.name, ligand))
-    return ligands
+def _check_states(config: ScreenConfig, ligands: list[str]) -> None:
+    """Where the names are known only now (of a file, of the whole catalogue), that ``states`` names no stranger."""
+    known = {APO, "default", *ligands}
+    for name in config.states:
+        if name not in known:
+            with _at(config, "states", name):
+                raise InputError(
+                    f"states names '{name}', which is not a ligand of this screen",
+                    expected="'default', 'apo' or the name of one",
+                    do=did_you_mean(name, known),
+                )
 
 
 def _cells(config: ScreenConfig, variants: tuple[Variant, ...], ligands: list[tuple[str, Ligand]]) -> list[Cell]:

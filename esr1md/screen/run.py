@@ -86,6 +86,7 @@ def start_screen(plan: Plan, *, retry: bool = False) -> None:
             path.unlink(missing_ok=True)
     write_plan(screen_folder(store, plan.name), plan.record())
     mark_run(store, plan.name, started=time.time(), finished=None, site=plan.config.site)
+    store.send_folder("screens", plan.name)
     engine = open_index(store)
     set_members(engine, plan.name, plan.jobs.digests)
     rows = (replica_row(store.folder("replicas", job.spec.digest)) for job in plan.jobs)
@@ -134,7 +135,10 @@ def open_pool(plan: Plan) -> Pool:
     if (started := _early_pool.get()) is not None:
         return started
     site = load_site(plan.config.site)
-    assignment = Assignment(site, plan.protocol, plan.platform.name, plan.store_root, f"{plan.name}-{uuid4().hex}")
+    store = Store(plan.store_root)
+    remote = store.shared.remote.url if store.shared is not None else None
+    name = f"{plan.name}-{uuid4().hex}"
+    assignment = Assignment(site, plan.protocol, plan.platform.name, plan.store_root, name, remote)
     return open_site_pool(assignment, plan.packing)
 
 

@@ -18,7 +18,9 @@ from pydantic import ValidationError
 from esr1md.config import ScreenConfig
 from esr1md.dynamics.protocol import Protocol
 from esr1md.errors import InputError, StageError
+from esr1md.screen.progress import Reporter, reported
 from esr1md.screen.replica import Job, prepare_parameters, prepare_pose, prepare_receptor, receptor_of
+from esr1md.screen.replica_log import ReplicaLog, replica_log
 from esr1md.specs import HelixState, Ligand, digest_of
 from esr1md.store.artifacts import Store
 
@@ -200,23 +202,34 @@ def run_transfer(job: TransferJob, store_root: Path, platform: Any, packing: Any
     store = Store(store_root)
     if store.find(KIND, job.digest) is not None:
         return
+    from esr1md.dynamics.atm import Transfer
+
+    settings = Transfer.model_validate(job.sampling)
+
+    def make(folder: Path) -> None:
+        with (
+            reported(store, job.digest, job.name, settings.total_ps) as report,
+            replica_log(folder, store.folder(KIND, job.digest), name=job.name) as log,
+        ):
+            _compute(store, job, settings, platform, packing, folder, report, log)
+
     try:
-        store.produce(
-            KIND, job.digest, lambda folder: _compute(store, job, platform, packing, folder), spec=job.identity
-        )
+        store.produce(KIND, job.digest, make, spec=job.identity)
     except StageError:
         pass  # kept by the store: the table at the end shows it
 
 
-def _compute(store: Store, job: TransferJob, platform: Any, packing: Any, folder: Path) -> None:
+def _compute(
+    store: Store, job: TransferJob, settings: Any, platform: Any, packing: Any, folder: Path,
+    report: Reporter, log: ReplicaLog,
+) -> None:  # fmt: skip
     from esr1md.complex import build_complex
-    from esr1md.dynamics.atm import Transfer
     from esr1md.dynamics.atm_pair import pose_on_core, transfer_of
     from esr1md.dynamics.atm_run import sample
     from esr1md.dynamics.slots import Packing, held
 
     protocol = Protocol.model_validate({**job.first.spec.protocol, "name": job.first.protocol})
-    settings = Transfer.model_validate(job.sampling)
+    report("preparing", 0.0)
     receptor = prepare_receptor(store, receptor_of(job.first))
     both = (job.first, job.second)
     parameters = [prepare_parameters(store, each) for each in both]
@@ -243,7 +256,9 @@ def _compute(store: Store, job: TransferJob, platform: Any, packing: Any, folder
     except InputError as refused:
         raise StageError("transfer", refused.what, where=refused.where, kind="outcome") from refused
     share = packing or Packing(1, 1, per_device=1)
-    with held(platform, share.per_device, share.devices) as chosen:
+    with held(platform, share.per_device, share.devices, waiting=lambda said: report("waiting", 0.0)) as chosen:
+        report.keep(platform=chosen.name)
+        log("platform", name=chosen.name, reason=chosen.reason)
         done = sample(
             edge,
             seed=job.first.spec.seed,
@@ -252,6 +267,7 @@ def _compute(store: Store, job: TransferJob, platform: Any, packing: Any, folder
             temperature_kelvin=protocol.temperature_kelvin,
             friction_per_ps=protocol.friction_per_ps,
             time_step_fs=protocol.time_step_fs,
+            progress=report,
         )
     record["transfer"] = dataclasses.asdict(done)
     (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")

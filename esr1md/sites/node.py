@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
 from esr1md.dynamics.slots import Packing, worker_environment
 from esr1md.errors import StoppedEarly
+from esr1md.store.location import open_store
 from esr1md.workers import SignOfLife, WorkerPool
 
 
@@ -30,9 +31,11 @@ class Assignment:
     request
         The OpenMM platform as asked for.
     store_root
-        The store, at the same path on every machine.
+        The store, at the same path on every machine that shares its file system.
     name
         Of the run: machines share their processes between the calls of one run.
+    remote
+        URL of the store if it is an object store; each machine then has a working folder of its own.
     """
 
     site: SiteConfig
@@ -40,6 +43,7 @@ class Assignment:
     request: str
     store_root: Path
     name: str
+    remote: str | None = None
 
 
 @dataclass
@@ -47,6 +51,7 @@ class _Node:
     """The processes of this machine (or of this process of a cluster) for one run."""
 
     pool: WorkerPool
+    root: Path
     platform: PlatformChoice
     packing: Packing
 
@@ -62,7 +67,7 @@ def work(
     sign: SignOfLife | None = None,
     wanted: Callable[[], bool] | None = None,
 ) -> Any:
-    """``function(*args)`` in a process of this machine; platform and packing among ``args`` become this machine's.
+    """``function(*args)`` in a process of this machine; platform, packing and store in ``args`` become this machine's.
 
     Raises
     ------
@@ -75,7 +80,10 @@ def work(
     if stopping.stop_requested():
         raise StoppedEarly("the time of this machine is over")
     own = {PlatformChoice: node.platform, Packing: node.packing}
-    return node.pool.call(function, *(own.get(type(each), each) for each in args), sign=sign, wanted=wanted)
+    here = [node.root if each == assignment.store_root else own.get(type(each), each) for each in args]
+    if sign is not None and sign.path.is_relative_to(assignment.store_root):
+        sign = replace(sign, path=node.root / sign.path.relative_to(assignment.store_root))
+    return node.pool.call(function, *here, sign=sign, wanted=wanted)
 
 
 def end_work(assignment: Assignment) -> None:
@@ -108,11 +116,12 @@ def _node(assignment: Assignment) -> _Node:
                 limit_by_wall_time(assignment.site.slurm)
             here = assignment.site.model_copy(update={"kind": "local"})
             platform, packing = choose_slots(here, assignment.request, 10**6, assignment.protocol)
+            root = open_store(assignment.remote or assignment.store_root).root
             pool = WorkerPool(
                 packing.slots,
                 threads=packing.threads,
-                log_folder=assignment.store_root / "logs",
+                log_folder=root / "logs",
                 environment=worker_environment(packing),
             )
-            _nodes[assignment.name] = _Node(pool, platform, packing)
+            _nodes[assignment.name] = _Node(pool, root, platform, packing)
         return _nodes[assignment.name]
