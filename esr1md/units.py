@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 
 #: Dimension -> unit as written -> size in the dimension's first unit.
 DIMENSIONS: dict[str, dict[str, float]] = {
@@ -39,6 +40,13 @@ ENDINGS: dict[str, tuple[str, str]] = {
     "molar": ("concentration", "molar"),
 }
 
+#: What a price can be for, and the words for it.
+PRICED = {"GPU hour": ("gpu",), "core hour": ("core", "cpu core", "cpu")}
+
+_PRICE = re.compile(
+    r"\s*(?P<amount>\d+\.?\d*|\.\d+)\s*(?P<currency>[A-Za-z]{3})\s*(?:per|/)\s*"
+    r"(?P<what>[A-Za-z]+(?: [A-Za-z]+)?)[ -](?:hours?|hrs?|h)\s*"
+)
 _QUANTITY = re.compile(r"\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*?)\s*")
 
 
@@ -91,6 +99,38 @@ def parse_quantity(text: str, name: str) -> float:
         raise UnitError(f"{name} '{text}' {wrong}", expected)
     # twelve digits: '0.004 ps' is 4 fs, not 4.000000000000001
     return float(f"{number * factors[unit] / factors[own]:.12g}")
+
+
+@dataclass(frozen=True)
+class Price:
+    """``amount`` of a ``currency`` (three letters, ISO 4217) for an hour of what :data:`PRICED` lists."""
+
+    amount: float
+    currency: str
+    per: str
+
+    def __str__(self) -> str:
+        exact = f"{self.amount:.2f}" if round(self.amount, 2) == self.amount else f"{self.amount:g}"
+        return f"{exact} {self.currency} per {self.per}"
+
+
+def parse_price(text: str) -> Price:
+    """``2.50 USD per GPU hour`` or ``0.04 EUR/core hour``.
+
+    Raises
+    ------
+    UnitError
+        Not an amount, a currency of three letters and what it is for.
+    """
+    expected = "an amount, a currency and what it is for, such as '2.50 USD per GPU hour' or '0.04 EUR per core hour'"
+    match = _PRICE.fullmatch(text)
+    if match is None:
+        raise UnitError(f"the price '{text}' cannot be read", expected)
+    words = match["what"].lower().strip()
+    per = next((name for name, known in PRICED.items() if words in known), None)
+    if per is None:
+        raise UnitError(f"the price '{text}' is for the hour of a '{words}'", expected)
+    return Price(float(match["amount"]), match["currency"].upper(), per)
 
 
 def _ending(name: str) -> str | None:

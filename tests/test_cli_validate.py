@@ -8,6 +8,7 @@ import json
 import pytest
 
 from esr1md.config import Thresholds
+from esr1md.specs import digest_of
 
 #: Binding (kcal/mol) in the wild type, and what each mutation costs.
 BINDING = {"4-hydroxytamoxifen": -60.0, "fulvestrant": -50.0}
@@ -22,8 +23,8 @@ def make_store(tmp_path):
         root = tmp_path / "runs"
         replicas = []
         for seed, ligand, variant in itertools.product((1, 2, 3, 4), BINDING, LOSS):
-            digest = f"{variant}-{ligand}-{seed}"
-            replicas.append({"digest": digest, "name": digest, "variant": variant, "ligand": ligand,
+            digest = digest_of([variant, ligand, seed])
+            replicas.append({"digest": digest, "name": f"{variant}-{seed}", "variant": variant, "ligand": ligand,
                              "state": "antagonist", "seed": seed})  # fmt: skip
             folder = root / "replicas" / digest
             if failed(variant, ligand, seed):

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from esr1md.catalogue import names
-from esr1md.config import ScreenConfig, SiteConfig, load_screen, load_settings, load_site
+from esr1md.config import LigandFile, ScreenConfig, SiteConfig, load_screen, load_settings, load_site, read_price
 from esr1md.errors import InputError
 from esr1md.settings import Settings
 from esr1md.specs import HelixState
-from esr1md.units import DIMENSIONS, ENDINGS, UnitError, parse_quantity, unit_of
+from esr1md.units import DIMENSIONS, ENDINGS, Price, UnitError, parse_price, parse_quantity, unit_of
 
 SCREEN = """\
 name: test
@@ -102,6 +102,26 @@ def test_every_unit_converts_there_and_back(ending, number, data):
     assert math.isclose(there * DIMENSIONS[dimension][own], number * DIMENSIONS[dimension][unit], rel_tol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("text", "price", "shown"),
+    [
+        ("2.50 USD per GPU hour", Price(2.5, "USD", "GPU hour"), "2.50 USD per GPU hour"),
+        ("3 eur/gpu-h", Price(3.0, "EUR", "GPU hour"), "3.00 EUR per GPU hour"),
+        (" .035 CHF per CPU core hour ", Price(0.035, "CHF", "core hour"), "0.035 CHF per core hour"),
+    ],
+)
+def test_a_price_has_an_amount_a_currency_and_what_it_is_for(text, price, shown):
+    assert parse_price(text) == price and str(price) == shown
+    assert parse_price(shown) == price
+
+
+@pytest.mark.parametrize("text", ["2.50", "2.50 USD", "$2.50 per GPU hour", "-1 USD per GPU hour", "2 USD per GPU day",
+                                  "2 USD per month", "1 USD per node hour", "GPU hour"])  # fmt: skip
+def test_what_is_no_price_is_refused_with_an_example(text):
+    with pytest.raises(UnitError, match="such as '2.50 USD per GPU hour'"):
+        parse_price(text)
+
+
 def test_the_longest_ending_of_a_name_counts():
     assert unit_of("friction_per_ps") == "1/ps"
     assert unit_of("kcal_per_angstrom2") == "kcal/mol/angstrom^2"
@@ -177,6 +197,9 @@ BAD = {
     "ligand without name": ("- estradiol", "- {smiles: CCO}", 7, "key 'name' is missing"),
     "ligand of two sources": ("- estradiol", "- {name: x, smiles: C, sdf: screen.yaml}", 7, "both smiles and sdf"),
     "ligand called apo": ("- estradiol", "- apo", 7, "a ligand cannot be called 'apo'"),
+    "ligand of a missing file": ("- estradiol", "- {file: none.smi}", 7, "no file 'none.smi'"),
+    "file with a name": ("- estradiol", "- {file: screen.yaml, name: x}", 7, "unknown key 'name'|one of file, "),
+    "file skipping": ("- estradiol", "- {file: screen.yaml, skip_bad: maybe}", 7, "skip_bad is 'maybe'|true or false"),
     "ligand is a number": ("- estradiol", "- 3", 7, "ligand 3 is neither a name nor a mapping"),
     "ligands neither": ("ligands:\n  - 4-hydroxytamoxifen\n  - estradiol", "ligands: some", 5, "a list of ligands"),
     "missing SDF": ("- estradiol", "- {name: x, sdf: none.sdf}", 7, "no file 'none.sdf'"),
@@ -296,6 +319,17 @@ def test_own_ligands_by_smiles_and_by_a_file_beside_the_yaml(load, tmp_path):
     assert config.ligands[2].sdf == tmp_path / "mine.sdf"
 
 
+def test_names_are_not_known_before_a_file_of_ligands_is_read(load, tmp_path):
+    (tmp_path / "mine.smi").write_text("Oc1ccccc1 phenol")
+    text = SCREEN.replace("- estradiol", "- {file: mine.smi, skip_bad: true}").replace(
+        _4OHT, "reference_ligand: phenol"
+    )
+    config = load(text)
+    assert config.ligands[1] == LigandFile(file=tmp_path / "mine.smi", skip_bad=True)
+    assert config.ligand_names is None and load(SCREEN).ligand_names == ("4-hydroxytamoxifen", "estradiol")
+    assert LigandFile.model_validate(config.model_dump(mode="json")["ligands"][1]) == config.ligands[1]
+
+
 def test_another_platform_keeps_the_lines(load):
     config = load(SCREEN).on_platform("cuda")
     assert (config.platform, config.where("replicas")) == ("CUDA", "screen.yaml:14")
@@ -310,3 +344,15 @@ def test_a_site_says_how_many_workers(tmp_path):
     ):
         load_site(tmp_path / "site.yaml")
     assert SiteConfig(name="s", workers=3).workers == 3
+
+
+def test_a_site_says_what_an_hour_costs(tmp_path):
+    (tmp_path / "site.yaml").write_text("name: s\nprice: 2.50 USD per GPU hour\n")
+    site = load_site(tmp_path / "site.yaml")
+    assert site.price == Price(2.5, "USD", "GPU hour") and SiteConfig(name="s").price is None
+    assert site.model_dump(mode="json")["price"] == "2.50 USD per GPU hour"
+    (tmp_path / "site.yaml").write_text("name: s\nprice: 2.50\n")
+    with pytest.raises(InputError, match=r"site.yaml:2: the price '2.5' cannot be read; expected an amount"):
+        load_site(tmp_path / "site.yaml")
+    with pytest.raises(InputError, match="^--price: the price 'much' cannot be read"):
+        read_price("much", "--price")

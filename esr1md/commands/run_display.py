@@ -1,6 +1,6 @@
 """Running a screen from the command line: what will be done, how far it is, all on standard error.
 
-The display reads the store's own progress records (:func:`esr1md.screen.status.screen_status`), so it shows the same as
+The display reads the store's own progress records (:class:`esr1md.screen.status.ScreenWatch`), so it shows the same as
 ``esr1md status`` from another terminal, and needs nothing from the engine that drives the screen.
 """
 
@@ -9,21 +9,22 @@ from __future__ import annotations
 import importlib.util
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 import esr1md
-from esr1md.commands.terminal import duration, stderr_console
-from esr1md.screen.status import ScreenStatus, screen_status
+from esr1md.commands.plan_view import about, about_bytes, about_time
+from esr1md.commands.status_view import status_line, status_view
+from esr1md.commands.terminal import stderr_console
+from esr1md.screen.status import ScreenStatus, ScreenWatch
 from esr1md.store import Store
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
 #: How often the display looks at the store (s); and, where it is no terminal, how often it says so at most.
 LOOK_S, SAY_S = 1.0, 20.0
-#: Running replicas that are listed by name.
-MOST_RUNNING = 8
+#: A look at a large store may be slow: so many times as long as it took, none follows.
+LOOKING = 10
 
 
 def load_flow(flow: str = "screen") -> ModuleType:
@@ -70,8 +71,8 @@ def announce(plan: Plan) -> None:
     console.print(
         Text.assemble(
             (plan.name, "bold"),
-            f": {n_variants} variant{'s' * (n_variants > 1)} x {n_ligands} ligand{'s' * (n_ligands > 1)}{apo}, "
-            f"{plan.matrix_size // n_replicas} cells, {n_replicas} replica{'s' * (n_replicas > 1)} of each",
+            f": {n_variants} variant{'s' * (n_variants > 1)} x {n_ligands:,} ligand{'s' * (n_ligands > 1)}{apo}, "
+            f"{plan.matrix_size // n_replicas:,} cells, {n_replicas} replica{'s' * (n_replicas > 1)} of each",
         )
     )
     console.print(
@@ -83,16 +84,19 @@ def announce(plan: Plan) -> None:
         console.print(Text(f"  {plan.network.price(plan.protocol.time_step_fs)[1]}", style="yellow"), soft_wrap=True)
         for said in plan.network.left_out:
             console.print(Text(f"  left out: {said}", style="yellow"), soft_wrap=True)
-    left = replicas_left(plan)
-    limited = f" of the {plan.matrix_size}" if len(plan.jobs) < plan.matrix_size else ""
+    estimate, jobs = plan.estimate, f"{len(plan.jobs):,}"
+    left, digits = estimate.left, estimate.basis.digits
+    limited = f" of the {plan.matrix_size:,}" if len(plan.jobs) < plan.matrix_size else ""
     if not left:
-        console.print(f"  store {plan.store_root}: all {len(plan.jobs)}{limited} replicas are there", soft_wrap=True)
+        console.print(f"  store {plan.store_root}: all {jobs}{limited} replicas are there", soft_wrap=True)
         return
-    how = "measured on this store" if plan.estimate.measured else "estimated"
+    how = {"store": "measured on this store", "bench": "from a measured rate", "guess": "a guess"}[estimate.basis.kind]
+    hours = f"{about(estimate.hours, digits)} {estimate.hours_of} hours"
+    money = "" if estimate.money is None else f", {about(estimate.money, digits)} {estimate.price.currency}"
     console.print(
-        f"  store {plan.store_root}: {len(plan.jobs) - left} replicas there, {left}{limited} to run, "
-        f"about {duration(plan.estimate.seconds)} ({how}), {plan.estimate.bytes / 1e6:.0f} MB of disk, "
-        f"{min(plan.slots, left) * plan.estimate.replica.memory / 1e9:.1f} GB of memory",
+        f"  store {plan.store_root}: {len(plan.jobs) - left:,} replicas there, {left:,}{limited} to run: "
+        f"about {about_time(estimate.seconds, digits)}, {hours}{money} ({how}), {about_bytes(estimate.bytes)} of disk, "
+        f"{about_bytes(estimate.memory)} of memory",
         soft_wrap=True,
     )
     bias = plan.protocol.production.helix12_bias
@@ -102,13 +106,6 @@ def announce(plan: Plan) -> None:
         protocol = plan.protocol
         said = price(bias, protocol.production.duration_ps, n_replicas, protocol.temperature_kelvin)
         console.print(Text(f"  {said}", style="yellow"), soft_wrap=True)
-
-
-def replicas_left(plan: Plan) -> int:
-    """Replicas of the plan that are neither done nor recorded as failed."""
-    store = Store(plan.store_root)
-    digests = [job.spec.digest for job in plan.jobs]
-    return sum(store.find("replicas", d) is None and store.failure("replicas", d) is None for d in digests)
 
 
 @contextmanager
@@ -126,66 +123,32 @@ def progress(store: Store, screen: str) -> Iterator[None]:
         thread.join(timeout=5)
 
 
-def status_view(status: ScreenStatus, width: int = 100) -> RenderableType:
-    """One screen: a bar, what runs now and how far it is, what failed and why."""
-    parts: list[RenderableType] = []
-    answered = status.done + status.n_failed
-    head = Table.grid(padding=(0, 2))
-    left = f"about {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
-    words = [f"{status.done} of {status.total} replicas"]
-    words += [f"{status.n_failed} not computed"] if status.n_failed else []
-    words += [f"{duration(status.seconds)} so far" if status.active else "", left]
-    bar = ProgressBar(total=max(1, status.total), completed=answered, width=24)
-    head.add_row(Text(status.screen, style="bold"), bar, Text(", ".join(word for word in words if word)))
-    parts.append(head)
-    for name in status.preparing:
-        parts.append(Text(f"  preparing {name}", style="dim"))
-    for running in status.running[:MOST_RUNNING]:
-        parts.append(
-            Text(f"  {running.name:<44.44} {running.stage:<12} {running.fraction:>4.0%}  {duration(running.seconds)}")
-        )
-    if len(status.running) > MOST_RUNNING:
-        parts.append(Text(f"  and {len(status.running) - MOST_RUNNING} more running", style="dim"))
-    for cause, count in status.failed.items():
-        parts.append(Text(f"  {count} x {cause}", style="yellow", overflow="ellipsis", no_wrap=True))
-    return Group(*parts)
-
-
-def status_line(status: ScreenStatus) -> str:
-    """The same as one line, for logs."""
-    failed = f", {status.n_failed} not computed" if status.n_failed else ""
-    running = f", running {', '.join(r.name for r in status.running[:2])}" if status.running else ""
-    preparing = f", preparing {', '.join(status.preparing[:2])}" if status.preparing else ""
-    left = f", about {duration(status.seconds_left)} left" if status.seconds_left is not None else ""
-    return f"{status.screen}: {status.done} of {status.total} replicas done{failed}{running}{preparing}{left}"
-
-
 def _show_live(console: Console, store: Store, screen: str, stop: threading.Event) -> None:
     waiting = Text(f"{screen}: starting the workflow engine ...", style="dim")
     with Live(waiting, console=console, refresh_per_second=4, transient=True) as live:
-        while not stop.wait(LOOK_S):
-            status = _look(store, screen)
-            if status is not None:
-                live.update(status_view(status))
+        for status in _looks(store, screen, stop):
+            live.update(status_view(status))
 
 
 def _say_lines(console: Console, store: Store, screen: str, stop: threading.Event) -> None:
-    said, silent = None, SAY_S
-    while not stop.wait(LOOK_S):
-        silent += LOOK_S
-        status = _look(store, screen)
-        if status is None:
-            continue
-        answered = (status.done, status.n_failed)
+    said, at = None, float("-inf")
+    for status in _looks(store, screen, stop):
+        answered, silent = (status.done, status.n_failed), time.monotonic() - at
         if silent >= SAY_S or (said is not None and answered != said and silent >= SAY_S / 4):
             console.print(status_line(status), soft_wrap=True)
-            said, silent = answered, 0.0
+            said, at = answered, time.monotonic()
 
 
-def _look(store: Store, screen: str) -> ScreenStatus | None:
-    """The status, or nothing while this run has not begun; a display must never end a screen."""
-    try:
-        status = screen_status(store, screen)
-    except Exception:
-        return None
-    return status if status.active else None
+def _looks(store: Store, screen: str, stop: threading.Event) -> Iterator[ScreenStatus]:
+    """The status again and again while this run is active; a display must never end a screen."""
+    watch, wait = None, LOOK_S
+    while not stop.wait(wait):
+        began = time.monotonic()
+        try:
+            watch = watch or ScreenWatch(store, screen)
+            status = watch.look()
+        except Exception:  # before the run has written its plan, say
+            continue
+        if status.active:
+            yield status
+        wait = max(LOOK_S, LOOKING * (time.monotonic() - began))

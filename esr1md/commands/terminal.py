@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,11 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from esr1md.ligand.labels import labels
 from esr1md.scoring.scores import Failure, Ranking, Score, Verdict
-
-if TYPE_CHECKING:
-    from esr1md.screen.plan import Plan
 
 VERDICT_STYLE = {
     Verdict.RETAINED: "bold green",
@@ -81,7 +77,7 @@ def table_view(title: str, rows: Sequence[dict[str, Any]], columns: dict[str, st
         numeric = bool(rows) and all(isinstance(row.get(key), int | float | None) for row in rows)
         table.add_column(heading, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*("" if row.get(key) is None else str(row[key]) for key in columns))
+        table.add_row(*(Text("" if row.get(key) is None else str(row[key])) for key in columns))
     return table
 
 
@@ -172,24 +168,6 @@ def duration(seconds: float) -> str:
     if hours < 36:
         return f"{hours} h {minutes} min"
     return f"{hours // 24} d {hours % 24} h"
-
-
-def plan_view(plan: Plan, done: Callable[[str], bool]) -> RenderableType:
-    """The matrix of a plan: a row per ligand and state, a column per variant, replicas there of those wanted."""
-    table = _table(f"Replicas there / wanted ({plan.name})")
-    for heading in ("ligand", "starts"):
-        table.add_column(heading)
-    for variant in plan.variants:
-        table.add_column(variant.name, justify="right")
-    rows: dict[tuple[str, str], dict[str, list[bool]]] = {}
-    for job in plan.jobs:
-        cell = job.spec.cell
-        row = rows.setdefault((cell.ligand_name, str(cell.state)), {})
-        row.setdefault(cell.variant.name, []).append(done(job.spec.digest))
-    for (ligand, state), row in rows.items():
-        counts = (row.get(variant.name, []) for variant in plan.variants)
-        table.add_row(ligand, state, *(f"{sum(each)}/{len(each)}" if each else "-" for each in counts))
-    return Group(table, *_label_lines((name, labels(ligand)) for name, ligand in plan.ligands.items()))
 
 
 def signed(score: Score | None, digits: int = 1) -> Text:

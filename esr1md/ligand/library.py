@@ -103,11 +103,12 @@ def prepare_library(
 
 def prepare_rows(rows: list[InputRow], settings: LibrarySettings) -> list[dict[str, Any]]:
     """The journal entries of some rows; called in a worker process, which ends itself when one row takes too long."""
-    _limit_memory()
+    limit_memory()
     return [_prepare_row(row, settings) for row in rows]
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
+    """Let this process take at most :data:`MEMORY_BYTES` of its own."""
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, most))

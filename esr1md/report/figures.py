@@ -33,6 +33,8 @@ LEAST_COLUMNS = 4
 
 WORSE_IS_HIGH = [[0, "#2b6cb0"], [0.25, "#8db8de"], [0.5, "#ffffff"], [0.75, "#f5b374"], [1, "#c05a00"]]
 WORSE_IS_LOW = [[1 - x, colour] for x, colour in reversed(WORSE_IS_HIGH)]
+#: For values that are neither good nor bad.
+PLAIN = [[0, "#ffffff"], [0.5, "#8db8de"], [1, "#2b6cb0"]]
 
 TEMPLATE = go.layout.Template(
     layout=dict(
@@ -67,12 +69,68 @@ ALONE = "\u2020"
 #: Rows and columns up to which squares carry words, and columns up to which they carry numbers.
 MOST_ROWS_WITH_WORDS, MOST_COLUMNS_WITH_WORDS, MOST_COLUMNS_WITH_NUMBERS = 16, 6, 14
 
-TITLES: dict[Kind | Over, tuple[str, str]] = {
-    "binding": ("Binding shift", "binding shift, kcal/mol (orange: weaker in the mutant)"),
-    "helix12": ("Helix-12 shift", "helix-12 shift, \u00c5 (orange: towards the active position)"),
-    "over_hormone": ("Helix 12 over estradiol", "\u00c5 over estradiol (blue: farther from the active place)"),
-    "over_apo": ("Helix 12 over apo", "\u00c5 over the empty receptor (blue: farther from the active place)"),
-}
+#: How the units of a score are printed.
+UNITS = {"angstrom": "\u00c5", "angstrom^2": "\u00c5\u00b2", "fraction": "", "ratio": "", "count": ""}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a heat map shows its squares.
+
+    Attributes
+    ----------
+    title, scale_title
+        What a value is; what the colours say.
+    scale
+        Colours; of a ``diverging`` one the middle is zero.
+    undecided
+        What a hatched square means.
+    counted
+        What the replicas behind a value are called.
+    """
+
+    title: str
+    scale_title: str
+    scale: list
+    diverging: bool = True
+    undecided: str = "cannot tell"
+    counted: str = "replica pairs"
+
+    def number(self, value: float, digits: int = 1) -> str:
+        """A difference has a sign, a plain value only where it is below zero."""
+        text = number(value, digits)
+        return text if self.diverging else text.removeprefix("+")
+
+    def interval(self, score: Score, unknown: str = "not known (too few replicas)") -> str:
+        text = interval(score, unknown)
+        return text if self.diverging else text.replace("+", "")
+
+    def range_of(self, z: np.ndarray) -> tuple[float, float]:
+        """Ends of the colours for the values ``z``, of which NaN are not coloured."""
+        known = z[np.isfinite(z)]
+        if self.diverging:
+            limit = float(max(1.0, np.abs(known).max() if len(known) else 1.0))
+            return -limit, limit
+        if not len(known):
+            return 0.0, 1.0
+        low, high = float(known.min()), float(known.max())
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+    def is_strong(self, value: float, low: float, high: float) -> bool:
+        """Whether the colour of a value is too dark for dark text."""
+        if self.diverging:
+            return abs(value) > 0.75 * high
+        return value - low > 0.6 * (high - low)
+
+
+LOOKS: dict[Kind | Over, Look] = {
+    "binding": Look("Binding shift", "binding shift, kcal/mol (orange: weaker in the mutant)", WORSE_IS_HIGH),
+    "helix12": Look("Helix-12 shift", "helix-12 shift, \u00c5 (orange: towards the active position)", WORSE_IS_LOW),
+    "over_hormone": Look("Helix 12 over estradiol", "\u00c5 over estradiol (blue: farther from the active place)",
+                         WORSE_IS_LOW, undecided="interval holds 0"),
+    "over_apo": Look("Helix 12 over apo", "\u00c5 over the empty receptor (blue: farther from the active place)",
+                     WORSE_IS_LOW, undecided="interval holds 0"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,12 +150,25 @@ class Shift:
     stands: bool | None = None
 
     @property
+    def cell(self) -> tuple[str, str, str]:
+        """(variant, ligand, state)."""
+        return self.variant, self.ligand, self.state
+
+    @property
     def decided(self) -> bool:
         """Whether the value may be coloured: a verdict says something, or without one the interval excludes 0."""
         if self.verdict is not None:
             return self.verdict is not Verdict.CANNOT_TELL
         low, high = self.score.low, self.score.high
         return low is not None and high is not None and (low > 0 or high < 0)
+
+
+class Level(Shift):
+    """A cell's own value: nothing is decided by it, but without an interval it may not be told from its neighbours."""
+
+    @property
+    def decided(self) -> bool:
+        return self.score.low is not None and self.score.high is not None
 
 
 def shifts(ranking: Ranking, kind: Kind) -> list[Shift]:
@@ -167,7 +238,7 @@ def shift_heatmap(ranking: Ranking, kind: Kind) -> go.Figure | None:
     """
     simulated = {(c.ligand, c.state) for c in ranking.cells if c.n_replicas}
     cells = shifts(ranking, kind)
-    return _heatmap(ranking, [c for c in cells if not simulated or (c.ligand, c.state) in simulated], kind)
+    return heatmap(ranking, [c for c in cells if not simulated or (c.ligand, c.state) in simulated], LOOKS[kind])
 
 
 def place_heatmap(ranking: Ranking, kind: Over) -> go.Figure | None:
@@ -175,15 +246,31 @@ def place_heatmap(ranking: Ranking, kind: Over) -> go.Figure | None:
 
     A square is coloured only where its interval excludes 0: as active as with estradiol, or as without a ligand.
     """
-    return _heatmap(ranking, places(ranking, kind), kind)
+    return heatmap(ranking, places(ranking, kind), LOOKS[kind])
 
 
-def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.Figure | None:
+def heatmap(
+    ranking: Ranking, cells: Sequence[Shift], look: Look, rows: Sequence[tuple[str, str]] | None = None
+) -> go.Figure | None:
+    """Variant x ligand heat map of ``cells``; ``None`` without any.
+
+    Parameters
+    ----------
+    cells
+        What the squares show.
+    look
+        How.
+    rows
+        (ligand, state) of the rows; those of ``cells`` in the order of the ranking if not given.
+    """
     if not cells:
         return None
     ranked = [(r.ligand, r.state) for r in ranking.ranking]
     present = {(c.ligand, c.state) for c in cells}
-    rows = [k for k in dict.fromkeys(ranked) if k in present] + sorted(present - set(ranked))
+    if rows is None:
+        rows = [k for k in dict.fromkeys(ranked) if k in present] + sorted(present - set(ranked))
+    row_of = {row: i for i, row in enumerate(rows)}
+    cells = [c for c in cells if (c.ligand, c.state) in row_of]
     columns = list(dict.fromkeys(c.variant for c in cells))
     several = len({state for _, state in rows}) > 1
     z = np.full((len(rows), len(columns)), np.nan)
@@ -192,8 +279,8 @@ def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.
     annotations, hatch_x, hatch_y, predicted = [], [], [], []
     words = len(rows) <= MOST_ROWS_WITH_WORDS and len(columns) <= MOST_COLUMNS_WITH_WORDS
     for c in cells:
-        i, j = rows.index((c.ligand, c.state)), columns.index(c.variant)
-        hover[i, j] = _hover(c, kind)
+        i, j = row_of[c.ligand, c.state], columns.index(c.variant)
+        hover[i, j] = _hover(c, look)
         back[i, j] = 0
         if c.decided:
             z[i, j] = c.score.value
@@ -202,10 +289,10 @@ def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.
         if c.score.origin == "predicted":
             predicted.append((j - 0.41, i - 0.3))
         if len(columns) <= MOST_COLUMNS_WITH_NUMBERS:
-            annotations.append(_cell_text(c, i, j, words))
-    limit = float(max(1.0, np.nanmax(np.abs(z)) if np.isfinite(z).any() else 1.0))
+            annotations.append(_cell_text(c, i, j, words, look))
+    low, high = look.range_of(z)
     for note, value in zip(annotations, (z[a["y"], a["x"]] for a in annotations), strict=True):
-        if abs(value) > 0.75 * limit:
+        if look.is_strong(value, low, high):
             note["font"]["color"] = "#ffffff"
 
     figure = go.Figure()
@@ -222,11 +309,11 @@ def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.
     grid["showscale"] = True
     figure.add_heatmap(
         z=z,
-        zmin=-limit,
-        zmax=limit,
-        colorscale=WORSE_IS_HIGH if kind == "binding" else WORSE_IS_LOW,
+        zmin=low,
+        zmax=high,
+        colorscale=look.scale,
         hoverinfo="skip",
-        colorbar=_colorbar(kind),
+        colorbar=_colorbar(look),
         **grid,
     )
     figure.add_scatter(
@@ -239,7 +326,7 @@ def _heatmap(ranking: Ranking, cells: Sequence[Shift], kind: Kind | Over) -> go.
     )
     figure.add_scatter(
         x=[None], y=[None], mode="markers",
-        name="cannot tell" if kind in ("binding", "helix12") else "interval holds 0",
+        name=look.undecided,
         marker=dict(symbol="square", size=13, color=UNDECIDED, line=dict(color="#9aa5b1", width=1)),
     )  # fmt: skip
     if predicted:
@@ -279,12 +366,11 @@ def least_width(pixels: int) -> dict[str, int]:
     return {"least_width": pixels}
 
 
-def _colorbar(kind: Kind | Over) -> dict:
-    title = TITLES[kind][1]
+def _colorbar(look: Look) -> dict:
     return dict(
         orientation="h", thickness=8, len=1, x=0, xanchor="left", xpad=0, nticks=7,
         y=0, yref="container", yanchor="bottom", outlinewidth=0, tickfont=dict(size=11),
-        title=dict(text=title, side="bottom", font=dict(size=12, color=MUTED)),
+        title=dict(text=look.scale_title, side="bottom", font=dict(size=12, color=MUTED)),
     )  # fmt: skip
 
 
@@ -293,25 +379,25 @@ def shorten(text: str, limit: int = 32) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "\u2026"
 
 
-def _cell_text(c: Shift, i: int, j: int, words: bool) -> dict:
-    text = number(c.score.value)
+def _cell_text(c: Shift, i: int, j: int, words: bool, look: Look) -> dict:
+    text = look.number(c.score.value)
     if words:
         if c.verdict is not None:
             word = f"{c.verdict} {ALONE}" if c.stands is False else str(c.verdict)
         else:
-            word = "predicted" if c.score.origin == "predicted" else interval(c.score, "few replicas")
+            word = "predicted" if c.score.origin == "predicted" else look.interval(c.score, "few replicas")
         text += f"<br><span style='font-size:10px'>{word}</span>"
     colour = INK if c.decided else MUTED
     return dict(x=j, y=i, text=text, showarrow=False, font=dict(size=13 if words else 11, color=colour))
 
 
-def _hover(c: Shift, kind: Kind | Over) -> str:
-    unit = "kcal/mol" if c.score.unit == "kcal/mol" else "\u00c5"
-    counted = f"{c.score.n_replicas} replica pairs" if c.score.origin == "simulated" else PREDICTED
+def _hover(c: Shift, look: Look) -> str:
+    unit = UNITS.get(c.score.unit, c.score.unit)
+    counted = f"{c.score.n_replicas} {look.counted}" if c.score.origin == "simulated" else PREDICTED
     lines = [
         f"<b>{html.escape(c.ligand, quote=False)}</b>, {c.variant}, from the {c.state} state",
-        f"{TITLES[kind][0]}: {number(c.score.value, 2)} {unit}",
-        f"95 % interval: {interval(c.score)}; {counted}",
+        f"{look.title}: {look.number(c.score.value, 2)} {unit}".rstrip(),
+        f"95 % interval: {look.interval(c.score)}; {counted}",
     ]
     if c.verdict is not None:
         lines.append(f"Verdict: {c.verdict}")

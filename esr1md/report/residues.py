@@ -29,7 +29,7 @@ POCKET = (343, 346, 347, 350, 351, 353, 384, 387, 391, 394, 404, 421, 424, 521, 
 #: Mutants in one hover text at most, those that differ most.
 MOST_MUTANTS = 8
 
-_LETTERS = dict(
+LETTERS = dict(
     ALA="A", ARG="R", ASN="N", ASP="D", ASH="D", CYS="C", CYX="C", CYM="C", GLN="Q", GLU="E", GLH="E", GLY="G", HIS="H",
     HID="H", HIE="H", HIP="H", ILE="I", LEU="L", LYS="K", LYN="K", MET="M", PHE="F", PRO="P", SER="S", THR="T",
     TRP="W", TYR="Y", VAL="V",
@@ -133,7 +133,7 @@ def _residue_names(cells: Cells, columns: Sequence[int]) -> dict[int, str]:
             if residue in cell:
                 found[residue].append(cell[residue].residue[:3])
     common = {residue: max(names, key=names.count) for residue, names in found.items()}
-    return {residue: f"{_LETTERS.get(name, name)}{residue}" for residue, name in common.items()}
+    return {residue: f"{LETTERS.get(name, name)}{residue}" for residue, name in common.items()}
 
 
 def _hover(

@@ -15,6 +15,10 @@ import numpy as np
 
 from esr1md.analysis.statistics import draws, pareto_front, rank_intervals
 from esr1md.config import Weights
+from esr1md.scoring.scores import RankedLigand, Score
+
+#: Half-width of a 95 % interval in standard errors.
+NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,13 @@ class Priority:
     high: int | None = None
 
 
-def priorities(wishes: Mapping[str, Sequence[Wish]], weights: Weights) -> dict[str, Priority]:
+#: Draws behind the chance of being on the front and the intervals of ranks.
+N_DRAWS = 2000
+
+
+def priorities(
+    wishes: Mapping[str, Sequence[Wish]], weights: Weights, *, front: bool = True, n_draws: int = 2 * N_DRAWS
+) -> dict[str, Priority]:
     """The Pareto front and the weighted rank of the ligands of one state.
 
     Parameters
@@ -60,6 +70,10 @@ def priorities(wishes: Mapping[str, Sequence[Wish]], weights: Weights) -> dict[s
         so that lower is better), worst binding shift (kcal/mol).
     weights
         What each counts; a criterion of weight zero is left out of both.
+    front
+        Also find the front, whose cost grows with the square of the number of ligands.
+    n_draws
+        Draws behind the intervals of ranks.
 
     Returns
     -------
@@ -78,28 +92,29 @@ def priorities(wishes: Mapping[str, Sequence[Wish]], weights: Weights) -> dict[s
     share = np.array([weights.as_tuple()[k] for k in counted])
     share = share / share.sum()
     weighted = scaled @ share  # lower is better, as the criteria are
-    front = pareto_front(values)
+    on_front = pareto_front(values) if front else [None] * len(names)
     chance = [None] * len(names)
     errors: list[float | None] = [None] * len(names)
     df = math.inf
     if known:
         df = min(wishes[name][k].df for name in names for k in counted)
-        sampled = np.stack(
-            [
-                draws(values[:, i], [wishes[name][k].error for name in names], df, n_draws=2000, seed=i)
-                for i, k in enumerate(counted)
-            ],
-            axis=-1,
-        )
-        chance = [float(p) for p in pareto_front(sampled).mean(axis=0)]
+        if front:
+            sampled = np.stack(
+                [
+                    draws(values[:, i], [wishes[name][k].error for name in names], df, n_draws=N_DRAWS, seed=i)
+                    for i, k in enumerate(counted)
+                ],
+                axis=-1,
+            )
+            chance = [float(p) for p in pareto_front(sampled).mean(axis=0)]
         own = np.array([[wishes[name][k].error for k in counted] for name in names])
         scale = np.divide(share, spread, out=np.zeros_like(share), where=spread > 0)
         errors = [float(e) for e in np.sqrt(((own * scale) ** 2).sum(axis=1))]
-    ranks = rank_intervals(weighted, errors, df)
+    ranks = rank_intervals(weighted, errors, df, n_draws=n_draws)
     place = weighted.argsort(kind="stable").argsort() + 1
     for i, name in enumerate(names):
         found[name] = Priority(
-            on_front=bool(front[i]),
+            on_front=None if on_front[i] is None else bool(on_front[i]),
             p_front=chance[i],
             weighted=float(-weighted[i]),
             rank=int(place[i]),
@@ -107,3 +122,34 @@ def priorities(wishes: Mapping[str, Sequence[Wish]], weights: Weights) -> dict[s
             high=ranks.high[i],
         )
     return found
+
+
+def reweighed(lines: Sequence[RankedLigand], weights: Weights, n_draws: int = 2 * N_DRAWS) -> dict[str, Priority]:
+    """The weighted ranks of one state's ligands under other weights, from the ranking alone.
+
+    Parameters
+    ----------
+    lines
+        Ranked ligands of one state.
+    weights
+        What each criterion counts now.
+    n_draws
+        Draws behind the intervals.
+
+    Returns
+    -------
+    dict
+        Ligand -> priority without a front. Places are those that a new ranking would give. Errors are taken from the
+        widths of the scores' intervals, which hold the reference's noise as well: the rank intervals are rather wide.
+    """
+    wishes = {
+        line.ligand: (_wish(line.binding), _wish(line.helix12, sign=-1.0), _wish(line.worst_shift)) for line in lines
+    }
+    return priorities(wishes, weights, front=False, n_draws=n_draws)
+
+
+def _wish(score: Score | None, sign: float = 1.0) -> Wish:
+    if score is None:
+        return Wish(None, None)
+    known = score.low is not None and score.high is not None
+    return Wish(sign * score.value, (score.high - score.low) / (2 * NORMAL_95) if known else None)

@@ -1,8 +1,9 @@
 """The log of a replica: ``log.jsonl`` in its folder, one event a line, of every attempt to compute it.
 
 The record says what the result is made of; the log says what happened on the way, also to a replica that failed, and
-what a kill undid. Nothing is computed from it. Each line is one write to the end of the file, so that a process that
-is killed leaves whole lines; an attempt that goes on from a checkpoint goes on in the same file.
+what a kill undid. Nothing is computed from it. Each line is one write to the end of the file that crosses no page of
+it, so that a process that is killed leaves whole lines; an attempt that goes on from a checkpoint goes on in the same
+file.
 ``docs/monitoring.md`` has every event with its fields.
 """
 
@@ -22,6 +23,8 @@ from typing import Any
 from esr1md.errors import InputError, StageError, StoppedEarly
 
 LOG = "log.jsonl"
+#: Bytes that the kernel writes without looking whether the process is to be killed; pages of other sizes are multiples.
+PAGE = 4096
 
 
 class ReplicaLog:
@@ -62,10 +65,15 @@ class ReplicaLog:
             ensure_ascii=False,
         ).replace(self._folder, self._final)
         try:
-            os.write(self._file, line.encode() + b"\n")
+            os.write(self._file, self._in_one_page(line.encode() + b"\n"))
         except OSError as error:
             self.close()
             warnings.warn(f"the log of this replica cannot be written any more: {error.strerror}", stacklevel=2)
+
+    def _in_one_page(self, line: bytes) -> bytes:
+        """With spaces before it up to the next page if it does not fit into this one: a kill can come between two."""
+        room = PAGE - os.fstat(self._file).st_size % PAGE
+        return b" " * room + line if room < len(line) <= PAGE else line
 
     def close(self) -> None:
         if self._file is not None:

@@ -207,6 +207,7 @@ class ScreenWatch:
         found = runners(self._store, self.screen, signs=bool(running or preparing))
         at_work = tuple(runner for runner in found if runner.alive)
         left, basis = self._left(now, at_work, replicas, waiting) if at_work else (None, "")
+        basis += ", once prepared" if basis and preparing and not running else ""
         speeds = [r.ns_per_day for r in running if r.ns_per_day is not None]
         each = self._replica_seconds()
         return ScreenStatus(
@@ -338,7 +339,7 @@ class ScreenWatch:
             each, basis = float(np.median(expected)), "as fast as what runs now"
         else:
             each, basis = self._plan["estimate"]["replica_seconds"], "the plan's estimate"
-        at_once = max(self._plan["slots"], len(running))
+        at_once = min(max(self._plan["slots"], len(running)), waiting + len(running))
         return round(parts * each / at_once, 1), f"{basis}, {at_once} at once"
 
 

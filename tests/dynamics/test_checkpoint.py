@@ -100,9 +100,17 @@ def test_a_replica_killed_in_any_stage_ends_as_if_nothing_had_happened(uninterru
 
 
 def test_only_work_since_the_checkpoint_is_done_again(copy):
-    seen = []
-    run(copy, progress=lambda stage, fraction: seen.append((stage, fraction)))
-    assert {stage for stage, _ in seen} == {"produce"} and len(seen) <= 3
+    seen, noted = [], []
+    run(
+        copy,
+        progress=lambda stage, fraction: seen.append((stage, fraction)),
+        note=lambda event, **fields: noted.append((event, fields)),
+    )
+    assert {stage for stage, _ in seen} == {"produce"}
+    assert seen[0][1] > (0.16 + 5 * 0.04) / 0.48 and [f for _, f in seen] == sorted(f for _, f in seen)
+    assert [event for event, _ in noted] == ["device", "resumed", "phase begun", "phase ended", "simulated"]
+    assert noted[1][1] == {"from": "produce, 50 steps (5 frames)", "exact": True, "notes": []}
+    assert noted[2][1] == {"phase": "producing", "number": 4, "of": 4}
 
 
 def test_frames_after_the_checkpoint_are_cut_off(copy, uninterrupted):

@@ -49,9 +49,12 @@ def stiffness(stable_fs: float) -> float:
 
 
 def test_a_step_that_is_too_long_is_halved_until_it_is_stable_and_recorded(tmp_path):
+    noted = []
     record = simulate(
-        with_stiff_bond(stiffness(2.6)), tiny_protocol(stages=STAGES), seed=1, platform=CPU, folder=tmp_path
-    )
+        with_stiff_bond(stiffness(2.6)), tiny_protocol(stages=STAGES), seed=1, platform=CPU, folder=tmp_path,
+        note=lambda event, **fields: noted.append((event, fields)),
+    )  # fmt: skip
+    assert [fields for event, fields in noted if event == "rescue"] == record.rescues
     assert record.time_step_fs < 4.0 and record.n_frames == 3
     assert [entry["stage"] for entry in record.rescues][:1] == ["equilibrate"]
     first = record.rescues[0]

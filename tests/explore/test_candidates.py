@@ -31,6 +31,10 @@ def test_a_file_without_a_candidate_is_refused(tmp_path):
 def test_a_ligand_stays_named_as_the_user_named_it():
     plain = {"smiles": None, "sdf": None, "drug_class": "", "stereo": "defined", "protonation": "dominant"}
     drawn = {**plain, "name": "x", "smiles": "CC(O)F", "stereo": "enumerate"}
-    found = choices([{**plain, "name": "Faslodex"}, drawn], ["fulvestrant", "x (R)", "x (S)"])
+    a_file = {"file": "/library.smi", "drug_class": "agonist", "stereo": "defined", "skip_bad": True}
+    named = ("fulvestrant", "x (R)", "x (S)", "from the file")
+    ligands = [{"name": name, "smiles": "C[NH3+]", "drug_class": "agonist"} for name in named]
+    found = choices([{**plain, "name": "Faslodex"}, drawn, a_file], ligands)
     both = {"name": "x", "smiles": "CC(O)F", "stereo": "enumerate"}
-    assert found == {"fulvestrant": "Faslodex", "x (R)": both, "x (S)": both}
+    row = {"name": "from the file", "smiles": "C[NH3+]", "drug_class": "agonist", "protonation": "as written"}
+    assert found == {"fulvestrant": "Faslodex", "x (R)": both, "x (S)": both, "from the file": row}
