@@ -28,7 +28,7 @@ from esr1md.dynamics.protocol import load_protocol
 from esr1md.dynamics.slots import Packing
 from esr1md.dynamics.throughput import Load
 from esr1md.errors import InputError, StageError
-from esr1md.screen.plan import choose_slots
+from esr1md.sites.packing import choose_slots
 from esr1md.workers import WorkerPool
 from systems import CPU
 

@@ -15,12 +15,15 @@ from esr1md.dashboard.cell_data import read_cell
 from esr1md.dashboard.context import Context, theme
 from esr1md.dashboard.data import Reader
 from esr1md.dashboard.memo import Memo
-from esr1md.dashboard.reviews import Reviews, inchikey_of
+from esr1md.dashboard.pages.matrix import squares
+from esr1md.dashboard.reviews import Reviews, ligands_by_key
 from esr1md.dashboard.rows import ranking_rows, weighted_ranks
 from esr1md.dashboard.security import CSRF_COOKIE, CSRF_HEADER, MOST_WRITES, Limiter, protect
 from esr1md.dashboard.settings import DashboardSettings
 from esr1md.dashboard.substructure import molecules_of
-from esr1md.report.matrix import matrix_of
+from esr1md.report.caveats import controls_in_words
+from esr1md.report.matrix import measures
+from esr1md.report.words import headline
 from esr1md.scoring.evidence import evidence
 from esr1md.store.location import open_store
 
@@ -70,10 +73,12 @@ def make_app(settings: DashboardSettings) -> Dash:
         reader=reader,
         memos={
             "rows": Memo(ranking_rows, 8),
+            "said": Memo(lambda screen: (headline(screen.ranking), controls_in_words(screen.ranking)), 8),
+            "ligands by key": Memo(ligands_by_key, 8),
             "weights": Memo(weighted_ranks, 64),
             "molecules": Memo(molecules_of, 8),
-            "matrix": Memo(lambda screen, measure: matrix_of(screen.ranking, measure), 48),
-            "inchikey": Memo(inchikey_of, 20_000),
+            "measures": Memo(lambda screen: measures(screen.ranking), 8),
+            "matrix": Memo(squares, 48),
             "validation": Memo(lambda screen: stored_validation(reader.store, screen.name, evidence()), 16),
             "cell": Memo(lambda screen, cell: read_cell(reader.store, screen, cell), 48),
             **files.memos(reader.store),

@@ -88,6 +88,11 @@ class Screen:
         return tuple(sorted(names, key=lambda name: name != "WT"))
 
     @cached_property
+    def inchikeys(self) -> dict[str, str]:
+        """Ligand of the plan -> InChIKey."""
+        return {each["name"]: each["inchikey"] for each in self.plan.get("ligands", ())}
+
+    @cached_property
     def smiles(self) -> dict[str, str]:
         """Ligand -> SMILES of what was simulated or predicted; predictions are of the screen or of the catalogue."""
         if self.ranking is None:

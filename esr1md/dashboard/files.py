@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import re
 from pathlib import Path
 
@@ -29,6 +31,7 @@ def memos(store: Store) -> dict[str, Memo]:
     """What the routes remember."""
     return {
         "picture": Memo(_picture, 6000),
+        "rows as sent": Memo(lambda screen: gzip.compress(json.dumps(context().memos["rows"](screen)).encode(), 6), 8),
         "film": Memo(lambda digest: film_of(store, digest), 24),
         "still": Memo(lambda digest: still_of(film_of(store, digest)), 24),
     }
@@ -50,6 +53,18 @@ def add_routes(server: Flask) -> None:
         answer = flask.make_response(recoloured(drawn, request.args.get("theme") == "dark"))
         answer.headers["Content-Type"] = "image/svg+xml; charset=utf-8"
         answer.headers["Cache-Control"] = KEEP
+        return answer
+
+    @server.get("/rows.json")
+    def rows() -> Response:
+        found, name = context(), request.args.get("screen", "")
+        if name not in found.reader.names():
+            return refusal(404, "There is no such screen.")
+        screen = found.reader.screen(name)
+        answer = flask.make_response(found.memos["rows as sent"](screen))
+        answer.headers["Content-Type"] = "application/json"
+        answer.headers["Content-Encoding"] = "gzip"
+        answer.headers["Cache-Control"] = KEEP if request.args.get("v") == screen.version else "no-store"
         return answer
 
     @server.get("/compound.svg")

@@ -60,11 +60,10 @@ class Reviews:
 
     def of_ligands(self, screen: Screen) -> dict[str, str]:
         """Ligand -> the verdict that counts, or that reviewers disagree."""
-        names: dict[str, list[str]] = {}
-        for ligand in dict.fromkeys(cell[1] for cell in screen.cells):
-            names.setdefault(inchikey_of(screen, ligand), []).append(ligand)
-        found = {}
-        for subject, history in self.histories(screen.name).items():
+        found: dict[str, str] = {}
+        reviewed = self.histories(screen.name)
+        names = ligands_by_key(screen) if reviewed else {}
+        for subject, history in reviewed.items():
             said = CONFLICT if history.conflict and history.verdict is None else history.verdict
             if subject.kind == "ligand" and said:
                 found |= dict.fromkeys(names.get(subject.inchikey, ()), said)
@@ -85,14 +84,19 @@ def subject_of(screen: Screen, ligand: str, variant: str = "", state: str = "") 
     return kept.Subject(screen.name, inchikey_of(screen, ligand), variant or None, state if variant else None)
 
 
+def ligands_by_key(screen: Screen) -> dict[str, list[str]]:
+    """InChIKey -> names of the ligands of a screen that have it."""
+    found: dict[str, list[str]] = {}
+    for ligand in dict.fromkeys(cell[1] for cell in screen.cells):
+        found.setdefault(inchikey_of(screen, ligand), []).append(ligand)
+    return found
+
+
 def inchikey_of(screen: Screen, ligand: str) -> str:
     """Of what is simulated; ``apo`` without a ligand, empty where there is no structure."""
     if ligand == kept.APO:
         return kept.APO
-    for each in screen.plan.get("ligands", ()):
-        if each["name"] == ligand:
-            return each["inchikey"]
-    return _inchikey(screen.smiles.get(ligand, ""))
+    return screen.inchikeys.get(ligand) or _inchikey(screen.smiles.get(ligand, ""))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -366,7 +366,7 @@ def worker_environment(packing: Packing, report: Callable[[str], None] = lambda 
     Parameters
     ----------
     packing
-        From :func:`esr1md.screen.plan.choose_slots`.
+        From :func:`esr1md.sites.packing.choose_slots`.
     report
         Called with one line if MPS was to be used and cannot be: simulations then share the GPU without it.
     """

@@ -80,7 +80,9 @@ def _title(asked: list[Comparison]) -> str:
             "binding or helix 12."
         )
     where = f"In {variants[0]}" if len(variants) == 1 else f"In all {len(variants)} mutants"
-    by_ligand = {name: [c for c in asked if c.ligand == name] for name in ligands}
+    by_ligand: dict[str, list[Comparison]] = {name: [] for name in ligands}
+    for c in asked:
+        by_ligand[c.ligand].append(c)
 
     def everywhere(name: str, attribute: str) -> bool:
         mine = by_ligand[name]

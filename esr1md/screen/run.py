@@ -24,14 +24,14 @@ from esr1md.scoring.scores import Ranking
 from esr1md.screen import transfers
 from esr1md.screen.finish import finish_screen, mark_run, rank_stored, read_json, screen_folder
 from esr1md.screen.plan import Plan, plan_screen
-from esr1md.screen.progress import alive, progress_file
+from esr1md.screen.progress import alive
 from esr1md.screen.replica import parameters_identity, pose_identity, pose_receptor_of, receptor_of, run_replica
 from esr1md.screen.status import screen_status
 from esr1md.screen.steps import PREPARATIONS, Step, await_others, perform, run_steps, steps
 from esr1md.sites import Pool, open_site_pool
 from esr1md.sites.node import Assignment
 from esr1md.specs import digest_of
-from esr1md.store.artifacts import Store
+from esr1md.store.artifacts import KINDS, Store
 from esr1md.store.plans import write_plan
 from esr1md.store.records import open_index, replica_row, set_members, upsert
 
@@ -73,12 +73,14 @@ def start_screen(plan: Plan, *, retry: bool = False) -> None:
     store = Store(plan.store_root)
     store.require_writable(plan.estimate.bytes)
     store.sweep()
+    states = {kind: store.states(kind) for kind in KINDS}
     for kind, digest in _digests(plan):
-        failure = store.failure(kind, digest)
-        if failure is not None and (retry or failure["unexpected"]):
-            store.forget(kind, digest)
-    for job in plan.jobs:
-        left_behind = read_json(path := progress_file(store, job.spec.digest))
+        if states[kind].get(digest) == "failed" and (failure := store.failure(kind, digest)) is not None:
+            if retry or failure["unexpected"]:
+                store.forget(kind, digest)
+    planned = set(plan.jobs.digests)
+    for path in store.root.glob("progress/*.json"):
+        left_behind = read_json(path) if path.stem in planned else None
         if left_behind is not None and not alive(left_behind):  # another run may be at it
             path.unlink(missing_ok=True)
     for path in (screen_folder(store, plan.name) / "runs").glob("*.json"):
@@ -87,10 +89,10 @@ def start_screen(plan: Plan, *, retry: bool = False) -> None:
     write_plan(screen_folder(store, plan.name), plan.record())
     mark_run(store, plan.name, started=time.time(), finished=None, site=plan.config.site)
     store.send_folder("screens", plan.name)
-    engine = open_index(store)
-    set_members(engine, plan.name, plan.jobs.digests)
-    rows = (replica_row(store.folder("replicas", job.spec.digest)) for job in plan.jobs)
-    upsert(engine, (row for row in rows if row is not None))
+    index = open_index(store)
+    set_members(index, plan.name, plan.jobs.digests)
+    known = (replica_row(store.folder("replicas", digest)) for digest in states["replicas"] if digest in planned)
+    upsert(index, (row for row in known if row is not None))
     take_ctrl_c_back()  # last: what the plan says of its ligands is found by substructure search
 
 
@@ -206,15 +208,19 @@ def run_screen(
     plan = plan_screen(config, store_root, limit=limit, platform=platform)
     start_screen(plan, retry=retry)
     store = Store(plan.store_root)
+    busy: list[Step] = []
     with running(plan), open_pool(plan) as pool:
 
-        def do(step: Step) -> dict | None:
+        def again(step: Step) -> dict | None:
             return perform(step, pool, store)
 
-        ordered = list(steps(plan))
-        rows = run_steps(ordered, do, pool.slots, pool.close)
-        busy = [step for step, row in zip(ordered, rows, strict=True) if row is not None and row["status"] == "busy"]
-        for _ in await_others(busy, do, store):
+        def do(step: Step) -> None:
+            row = again(step)
+            if row is not None and row["status"] == "busy":
+                busy.append(step)
+
+        run_steps(steps(plan), do, pool.slots, pool.close)
+        for _ in await_others(busy, again, store):
             pass
     return finish_screen(plan, store, report=report)
 

@@ -32,7 +32,7 @@ from esr1md.screen.replica import (
 from esr1md.sites import Pool
 from esr1md.specs import Cell, digest_of
 from esr1md.stopping import seconds_left
-from esr1md.store.artifacts import Store
+from esr1md.store.artifacts import KINDS, Store
 from esr1md.store.records import open_index, replica_row, upsert
 from esr1md.workers import SignOfLife, WorkerDied
 
@@ -72,7 +72,11 @@ def steps(plan: Plan) -> Iterator[Step]:
     Replicas are made one by one when they are asked for, so that a million of them need no memory at once.
     """
     store, site = Store(plan.store_root), load_site(plan.config.site)
-    left = _left(store)
+    answered = {kind: store.states(kind) for kind in KINDS}
+
+    def left(kind: str, digest: str) -> bool:
+        return digest not in answered[kind]
+
     shared: dict[str, dict[str, Step]] = {kind: {} for kind in PREPARATIONS}
 
     def add(kind: str, digest: str, name: str, subject: Any, needs: tuple[str, ...] = ()) -> None:
@@ -119,10 +123,6 @@ def steps(plan: Plan) -> Iterator[Step]:
         args = (repeat, plan.store_root, plan.platform, plan.packing)
         both = dict.fromkeys((*needs[repeat.first.spec.cell], *needs[repeat.second.spec.cell]))
         yield Step(transfers.KIND, repeat.digest, repeat.name, transfers.run_transfer, args, tuple(both))
-
-
-def _left(store: Store) -> Callable[[str, str], bool]:
-    return lambda kind, digest: store.find(kind, digest) is None and store.failure(kind, digest) is None
 
 
 def _needs(job: Job) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
 from esr1md.dynamics.slots import Packing, worker_environment
 from esr1md.errors import StoppedEarly
+from esr1md.sites.packing import choose_slots
 from esr1md.store.location import open_store
 from esr1md.workers import SignOfLife, WorkerPool
 
@@ -108,8 +109,6 @@ def _process_start() -> float:
 
 
 def _node(assignment: Assignment) -> _Node:
-    from esr1md.screen.plan import choose_slots
-
     with _guard:
         if assignment.name not in _nodes:
             if assignment.site.kind == "slurm":

@@ -20,7 +20,7 @@ from esr1md.dynamics.platforms import PlatformChoice, Probe
 from esr1md.dynamics.protocol import load_protocol
 from esr1md.dynamics.slots import Device, Packing, find_devices, held
 from esr1md.errors import InputError
-from esr1md.screen import plan
+from esr1md.sites import packing
 from esr1md.workers import WorkerPool
 
 CUDA = PlatformChoice("CUDA", {"Precision": "mixed"}, "test")
@@ -398,14 +398,14 @@ def machine(monkeypatch):
     def choose(request: str = "auto", *, threads: int | None = None) -> PlatformChoice:
         return PlatformChoice("CUDA" if request == "auto" else request, {"Threads": str(threads)}, "test")
 
-    monkeypatch.setattr(plan, "choose_platform", choose)
-    monkeypatch.setattr(plan, "find_devices", lambda name: (ONE, TWO) if name == "CUDA" else ())
-    for module in (slots, plan, throughput):
+    monkeypatch.setattr(packing, "choose_platform", choose)
+    monkeypatch.setattr(packing, "find_devices", lambda name: (ONE, TWO) if name == "CUDA" else ())
+    for module in (slots, packing, throughput):
         monkeypatch.setattr(module, "usable_cores", lambda: 16)
 
 
 def packed(replicas: int = 100, request: str = "auto", protocol: str = "standard", **site) -> Packing:
-    return plan.choose_slots(SiteConfig(name="s", **site), request, replicas, load_protocol(protocol))[1]
+    return packing.choose_slots(SiteConfig(name="s", **site), request, replicas, load_protocol(protocol))[1]
 
 
 def kept(best: int, protocol: str = "standard", devices=(ONE,), platform: str = "CUDA", mps: bool = False) -> None:

@@ -125,6 +125,9 @@
     return axes;
   }
 
+  functions.fetchRows = (source) =>
+    source ? fetch(source).then((answer) => (answer.ok ? answer.json() : [])) : [];
+
   functions.arrange = (rows, find, classes, verdicts, place, hits, origins, group, weighted, reviews, columns) => {
     const wanted = (find || "").trim().toLowerCase();
     const held = hits ? new Set(hits) : null;
@@ -147,7 +150,8 @@
       if (ranks && column.colId === "shown_weighted") return { ...column, sort: "asc", sortIndex: 0 };
       return ranks ? { ...column, sort: null, sortIndex: null } : column;
     });
-    const all = (rows || []).length;
+    if (!rows) return [[], window.dash_clientside.no_update, "reading ..."];
+    const all = rows.length;
     const count = shown.length === all ? `${all} ligands` : `${shown.length} of ${all} ligands`;
     return [shown, state.length ? state : window.dash_clientside.no_update, count];
   };

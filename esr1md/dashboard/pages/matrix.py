@@ -15,7 +15,6 @@ from esr1md.dashboard.parts import empty, field, graph, heading
 from esr1md.dashboard.shell import Page, remember, remembered
 from esr1md.report.depiction import supported_digits
 from esr1md.report.figures import LEAST_COLUMNS, UNITS, Look, Shift, heatmap
-from esr1md.report.matrix import measures
 
 #: Ligands on one map; more cannot be read.
 ROWS = 40
@@ -29,7 +28,7 @@ ALL_STATES = "all"
 
 
 def layout(screen: Screen, address: Address) -> Component:
-    named = measures(screen.ranking)
+    named = context().memos["measures"](screen)
     if not named:
         return html.Div([heading("Matrix"), empty("Nothing to compare yet", "No cell of this screen has a score.")])
     states = list(dict.fromkeys(cell[2] for cell in screen.cells))
@@ -74,10 +73,11 @@ def register(app: Dash) -> None:
     )  # fmt: skip
     def show(measure: str, state: str, find: str | None, first: int | None, name: str) -> tuple[Any, Any, str]:
         screen = context().reader.screen(name)
-        cells, look = context().memos["matrix"](screen, measure)
-        rows = _rows(screen, cells, state, find or "")
+        by_row, look = context().memos["matrix"](screen, measure)
+        rows = _rows(by_row, state, find or "")
         start = max(0, min((int(first or 1) - 1), max(0, len(rows) - 1)))
         shown = rows[start : start + ROWS]
+        cells = [c for row in shown for c in by_row[row]]
         figure = heatmap(screen.ranking, cells, look, shown) if shown else None
         if figure is None:
             return empty("No square to show", "No ligand fits, or this score was not made for it."), None, ""
@@ -94,13 +94,24 @@ def register(app: Dash) -> None:
     )  # fmt: skip
 
 
-def _rows(screen: Screen, cells: list[Shift], state: str, find: str) -> list[tuple[str, str]]:
-    """(ligand, state) in the order of the ranking; what was simulated before what was only predicted."""
-    present = dict.fromkeys((c.ligand, c.state) for c in cells)
-    order = [key for key in screen.lines if key in present]
-    order += [key for key in present if key not in screen.lines]
+def squares(screen: Screen, measure: str) -> tuple[dict[tuple[str, str], list[Shift]], Look]:
+    """(ligand, state) -> squares of its row, and how they are shown.
+
+    Rows are in the order of the ranking, what was simulated before what was only predicted; the squares of a row in the
+    order of the variants.
+    """
+    cells, look = matrix_of(screen.ranking, measure)
+    order = {variant: place for place, variant in enumerate(screen.variants)}
+    found: dict[tuple[str, str], list[Shift]] = {}
+    for c in sorted(cells, key=lambda c: order.get(c.variant, len(order))):
+        found.setdefault((c.ligand, c.state), []).append(c)
+    ranked = [key for key in screen.lines if key in found]
+    return {key: found[key] for key in dict.fromkeys([*ranked, *found])}, look
+
+
+def _rows(by_row: dict[tuple[str, str], list[Shift]], state: str, find: str) -> list[tuple[str, str]]:
     wanted = find.strip().lower()
-    return [key for key in order if (state in (ALL_STATES, None) or key[1] == state) and wanted in key[0].lower()]
+    return [key for key in by_row if (state in (ALL_STATES, None) or key[1] == state) and wanted in key[0].lower()]
 
 
 def _table(

@@ -10,7 +10,7 @@ from dash.development.base_component import Component
 
 from esr1md.config import Weights
 from esr1md.dashboard import exports
-from esr1md.dashboard.address import Address
+from esr1md.dashboard.address import Address, href
 from esr1md.dashboard.context import context, is_dark
 from esr1md.dashboard.data import Screen
 from esr1md.dashboard.parts import chip, empty, field, heading
@@ -18,7 +18,7 @@ from esr1md.dashboard.rows import LETTERS, SCORES
 from esr1md.dashboard.shell import Page, remember, remembered
 from esr1md.dashboard.substructure import MOST_CHARACTERS, holding, pattern_of
 from esr1md.errors import Esr1mdError
-from esr1md.report.caveats import DISBELIEVE, controls_in_words
+from esr1md.report.caveats import DISBELIEVE
 from esr1md.report.words import headline
 from esr1md.scoring.scores import Verdict
 
@@ -55,7 +55,8 @@ def layout(screen: Screen, address: Address) -> Component:
             _weights(screen, address),
             _toolbar(),
             _grid(screen, rows, mutants, address),
-            dcc.Store(id="ranking-rows", data=rows),
+            dcc.Store(id="ranking-source", data=_source(screen)),
+            dcc.Store(id="ranking-rows"),
             dcc.Store(id="ranking-reviews", data=_reviews(screen)),
             dcc.Store(id="ranking-version", data=screen.version),
             dcc.Interval(id="ranking-look", interval=LOOK_MS),
@@ -69,6 +70,11 @@ def layout(screen: Screen, address: Address) -> Component:
     )
 
 
+def _source(screen: Screen) -> str:
+    """Where the page gets its rows: once for each version, and not inside the page."""
+    return href("/rows.json", screen=screen.name, v=screen.version)
+
+
 def _reviews(screen: Screen) -> dict[str, str]:
     """Ligand -> verdict of the reviewers; none where they cannot be read, which the page of reviews explains."""
     try:
@@ -79,14 +85,13 @@ def _reviews(screen: Screen) -> dict[str, str]:
 
 def _head(screen: Screen) -> Component:
     ranking = screen.ranking
-    said = headline(ranking)
+    said, controls = context().memos["said"](screen)
     live = [html.Span("running: what has finished so far", className="tag live")] if screen.live else []
     contradicted = [c for c in ranking.controls if c.outcome == "contradicts"]
     warning = [
         html.Div([html.Strong(DISBELIEVE + "."), *(html.Span(f" {c.name}: {c.detail}") for c in contradicted)],
                  className="problem", role="alert")
     ]  # fmt: skip
-    controls = controls_in_words(ranking)
     return html.Div(
         [
             heading("Ranking", *live),
@@ -120,7 +125,7 @@ def _filters(rows: list[dict[str, Any]], mutants: list[str], address: Address) -
             html.Div(
                 [
                     html.Label("Substructure (SMARTS)", htmlFor="ranking-smarts"),
-                    dcc.Input(id="ranking-smarts", type="text", value=address["smarts"], debounce=0.6,
+                    dcc.Input(id="ranking-smarts", type="text", value=address["smarts"], debounce=0.4,
                               placeholder="c1ccc(O)cc1", maxLength=MOST_CHARACTERS, spellCheck=False),
                     html.Span(id="ranking-smarts-said", className="said", role="status"),
                 ],
@@ -235,6 +240,9 @@ def _score_column(name: str, text: str, unit: str, said: str) -> dict[str, Any]:
 def register(app: Dash) -> None:
     remember(app, "ranking", CONTROLS)
     app.clientside_callback(
+        ClientsideFunction("esr1md", "fetchRows"), Output("ranking-rows", "data"), Input("ranking-source", "data")
+    )
+    app.clientside_callback(
         ClientsideFunction("esr1md", "arrange"),
         Output("ranking-grid", "rowData"), Output("ranking-grid", "columnState"), Output("ranking-count", "children"),
         Input("ranking-rows", "data"), Input("ranking-find", "value"), Input("ranking-class", "value"),
@@ -244,7 +252,7 @@ def register(app: Dash) -> None:
     )  # fmt: skip
 
     @app.callback(
-        Output("ranking-head", "children"), Output("ranking-rows", "data"), Output("ranking-version", "data"),
+        Output("ranking-head", "children"), Output("ranking-source", "data"), Output("ranking-version", "data"),
         Input("ranking-look", "n_intervals"), State("ranking-version", "data"), State("ranking-screen", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
@@ -252,7 +260,7 @@ def register(app: Dash) -> None:
         screen = context().reader.screen(name)
         if screen.version == version or screen.ranking is None:
             return no_update, no_update, no_update
-        return _head(screen), context().memos["rows"](screen), screen.version
+        return _head(screen), _source(screen), screen.version
 
     @app.callback(
         Output("ranking-hits", "data"), Output("ranking-smarts-said", "children"), Input("ranking-smarts", "value"),

@@ -212,9 +212,7 @@ def _entry(entry: Review, history: History, undone: dict[str, Review]) -> Compon
 def _all(screen: Screen) -> Component:
     """Everything that counts in this screen."""
     found = context().reviews.histories(screen.name)
-    names = {}
-    for ligand in dict.fromkeys(cell[1] for cell in screen.cells):
-        names.setdefault(context().memos["inchikey"](screen, ligand), ligand)
+    names = {key: ligands[0] for key, ligands in context().memos["ligands by key"](screen).items()} if found else {}
     rows = []
     for subject, history in found.items():
         if not history.current:
