@@ -30,7 +30,10 @@ def test_the_tested_versions_are_within_the_ranges(project):
 
 
 def test_every_import_is_a_declared_dependency(project):
-    declared = {canonicalize_name(Requirement(text).name) for text in project["project"]["dependencies"]}
+    runtime = project["project"]["dependencies"]
+    extras = project["project"]["optional-dependencies"]
+    texts = [*runtime, *(text for name in ("dask", "ray", "postgres", "s3") for text in extras[name])]
+    declared = {canonicalize_name(Requirement(text).name) for text in texts}
     package_of = {"yaml": "pyyaml", "pydantic_core": "pydantic", "markupsafe": "jinja2", "starlette": "fastapi"}
     found = set()
     for folder in ("esr1md", "flows"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from esr1md.scoring.scores import Failure, Ranking
 from esr1md.scoring.tables import ranking_tables
 from esr1md.screen.free_energies import write_free_energies
 from esr1md.screen.plan import Plan
-from esr1md.screen.progress import progress_file
+from esr1md.screen.progress import own_process, progress_file
 from esr1md.screen.transfers import write_relative_free_energies
 from esr1md.specs import Ligand
 from esr1md.store import plans
@@ -200,13 +199,13 @@ def mark_run(store: Store, name: str, **values: Any) -> None:
     Several runs may share a screen, on one machine or more: each has its own ``runs/HOST-PID.json``, and the last one
     to begin is ``run.json`` as well.
     """
-    folder, host, pid = screen_folder(store, name), socket.gethostname(), os.getpid()
-    own = folder / "runs" / f"{host}-{pid}.json"
-    said = {**(read_json(own) or {}), "pid": pid, "host": host, **values, "updated": time.time()}
+    folder, us = screen_folder(store, name), own_process()
+    own = folder / "runs" / f"{us['host']}-{us['pid']}.json"
+    said = {**(read_json(own) or {}), **us, **values, "updated": time.time()}
     document = json.dumps(said, indent=1) + "\n"
     replace_file(own, document)
     last = read_json(folder / "run.json")
-    if "started" in values or last is None or (last.get("pid"), last.get("host")) == (pid, host):
+    if "started" in values or last is None or (last.get("pid"), last.get("host")) == (us["pid"], us["host"]):
         replace_file(folder / "run.json", document)
 
 

@@ -122,7 +122,8 @@ def steps(plan: Plan) -> Iterator[Step]:
     for repeat in repeats:
         args = (repeat, plan.store_root, plan.platform, plan.packing)
         both = dict.fromkeys((*needs[repeat.first.spec.cell], *needs[repeat.second.spec.cell]))
-        yield Step(transfers.KIND, repeat.digest, repeat.name, transfers.run_transfer, args, tuple(both))
+        sign = SignOfLife(progress_file(store, repeat.digest), site.silent_minutes * 60)
+        yield Step(transfers.KIND, repeat.digest, repeat.name, transfers.run_transfer, args, tuple(both), sign=sign)
 
 
 def _needs(job: Job) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -49,15 +50,18 @@ def open_site_pool(assignment: Assignment, packing: Packing) -> Pool:
     """
     site, logs = assignment.site, assignment.store_root / "logs"
     if site.kind == "dask":
+        _require("distributed", "dask", site)
         from esr1md.sites.dask_pool import DaskPool, connect
 
         return DaskPool(connect(site.dask.address, packing.slots), assignment)
     if site.kind == "slurm":
+        _require("dask_jobqueue", "dask", site)
         from esr1md.sites.dask_pool import DaskPool
         from esr1md.sites.slurm import start_jobs
 
         return DaskPool(start_jobs(site, logs), assignment, slots=site.slurm.jobs * site.slots_each)
     if site.kind == "ray":
+        _require("ray", "ray", site)
         from esr1md.sites.ray_pool import RayPool
 
         return RayPool(assignment, packing.threads)
@@ -66,9 +70,12 @@ def open_site_pool(assignment: Assignment, packing: Packing) -> Pool:
     )
 
 
-def missing_library(what: str, extra: str, site: SiteConfig) -> InputError:
-    """The error for a site whose library is not there."""
-    return InputError(f"site '{site.name}' needs {what}, which is not installed", do=f"pip install 'esr1md[{extra}]'")
+def _require(module: str, extra: str, site: SiteConfig) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise InputError(
+            f"site '{site.name}' is of kind {site.kind}, and the package {module} is not installed",
+            do=f"pip install 'esr1md[{extra}]'",
+        )
 
 
 def _warn(said: str) -> None:

@@ -135,6 +135,14 @@ def test_sites_that_cannot_be(site, text, said):
         load_site(site(text))
 
 
+@pytest.mark.parametrize("kind", ["dask", "ray", "slurm"])
+def test_without_its_library_the_extra_is_named(tiny_screen: TinyScreen, site, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    where = site(f"{{name: s, kind: {kind}, platform: CPU}}")
+    with pytest.raises(InputError, match=r"is not installed; pip install 'esr1md\[(dask|ray)\]'"):
+        run_screen(load_screen(tiny_screen.file).on_site(where), tmp_path / "store")
+
+
 def test_slurm_without_slurm_is_one_line(tiny_screen: TinyScreen, site, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     where = site("{name: s, kind: slurm, platform: CPU}")

@@ -15,6 +15,7 @@ from esr1md.dashboard.parts import empty, field, graph, heading
 from esr1md.dashboard.shell import Page, remember, remembered
 from esr1md.report.depiction import supported_digits
 from esr1md.report.figures import LEAST_COLUMNS, UNITS, Look, Shift, heatmap
+from esr1md.report.matrix import matrix_of
 
 #: Ligands on one map; more cannot be read.
 ROWS = 40
