@@ -10,6 +10,7 @@ import io
 import os
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from esr1md.analysis.frames import count_frames, read_frames
 from esr1md.analysis.helix12 import superpose_on_core
 from esr1md.dashboard.cell_figures import STATE_COLOURS
 from esr1md.errors import Esr1mdError
-from esr1md.report.data import KEY_RESIDUES, mutated_positions
+from esr1md.receptor.frame import bundled_model, model_alpha_carbons
+from esr1md.report.data import KEY_RESIDUES, facing_helix12, mutated_positions
+from esr1md.specs import HelixState
 from esr1md.store import Store
 
 #: Frames in the viewer at most; the whole trajectory is among the files.
@@ -67,6 +70,7 @@ def film_of(store: Store, digest: str) -> Film | None:
     try:
         trajectory, keep = _frames(folder)
         superpose_on_core(trajectory)
+        trajectory.xyz = trajectory.xyz @ _turn()
     except (Esr1mdError, OSError, ValueError, TypeError, RuntimeError):
         return None
     with tempfile.TemporaryDirectory() as place:
@@ -96,6 +100,12 @@ def _frames(folder: Path) -> tuple[mdtraj.Trajectory, np.ndarray]:
     shown.unitcell_lengths = np.full((len(shown), 3), BOX_NM)
     shown.unitcell_angles = np.full((len(shown), 3), 90.0)
     return shown, keep
+
+
+@cache
+def _turn() -> np.ndarray:
+    """Rotation (3, 3) of the common frame that turns helix 12 towards the viewer, the same for every structure."""
+    return facing_helix12(model_alpha_carbons(bundled_model(HelixState.ANTAGONIST))).astype(np.float32)
 
 
 def _named(pdb: bytes) -> tuple[str, int, str]:

@@ -304,7 +304,7 @@ def trim_complex(
 
     calpha = {r[1]: positions[i] for i, r in enumerate(residues) if names[i] == "CA" and r[2] != "LIG"}
     if reference is None:
-        turn = _facing_helix12(calpha)
+        turn = facing_helix12(calpha)
         positions = positions @ turn
         reference = {number: p @ turn for number, p in calpha.items()}
     else:
@@ -330,7 +330,7 @@ def trim_complex(
     return "\n".join([*lines, "END", ""]), reference
 
 
-def _facing_helix12(calpha: dict[int, np.ndarray]) -> np.ndarray:
+def facing_helix12(calpha: dict[int, np.ndarray]) -> np.ndarray:
     """Rotation (3, 3), for row vectors, that turns helix 12 towards the viewer (+z) and H11 upright."""
     core = [calpha[n] for n in CORE if n in calpha]
     front = [calpha[n] for n in HELIX12 if n in calpha]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from urllib.parse import parse_qs, urlsplit
 
 import pandas
@@ -116,24 +115,26 @@ def test_verdicts_filter_and_lead_to_cells(example_url, example, visit):
     assert visited.complaints == []
 
 
-def test_weights_move_the_ranks(example_url, visit):
-    visited = visit(example_url + "/?wb=0&wh=3&wr=0")
+def test_weights_move_the_ranks(tmp_path, serve, visit):
+    from example_store import example_store, write_screen
+
+    root = tmp_path / "store"
+    ranking = example_store(root)
+    mine = [line for line in ranking.ranking if line.state == "antagonist"]
+    turned = dict(zip((line.ligand for line in mine), reversed([line.helix12 for line in mine]), strict=True))
+    lines = [line.model_copy(update={"helix12": turned.get(line.ligand, line.helix12)}) for line in ranking.ranking]
+    write_screen(root, ranking.model_copy(update={"ranking": tuple(lines)}))
+    by_binding = [f"antagonist|{line.ligand}" for line in sorted(mine, key=lambda line: line.binding.value)]
+
+    visited = visit(serve(root) + "/?wb=3&wh=0&wr=0&find=e&class=SERM~SERD")
     visited.wait_for_text("your weights", "#ranking-weights-said")
-    visited.page.wait_for_selector("[row-id='antagonist|fulvestrant']")
-    first = visited.rows()
-    slider = visited.page.locator("#ranking-wb [role=slider]")
-    slider.focus()
-    for _ in range(12):
-        visited.page.keyboard.press("ArrowRight")
-    visited.page.locator("#ranking-wh [role=slider]").focus()
-    for _ in range(12):
-        visited.page.keyboard.press("ArrowLeft")
-    visited.page.wait_for_function("() => new URLSearchParams(location.search).get('wb') === '3'")
-    visited.page.wait_for_function("() => new URLSearchParams(location.search).get('wh') === '0'")
-    deadline = time.monotonic() + 30
-    while visited.rows() == first and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert visited.rows() != first
+    visited.wait_for_rows(by_binding)
+    for name, key in (("wb", "Home"), ("wh", "End")):
+        visited.page.locator(f"#ranking-{name} [role=slider]").focus()
+        visited.page.keyboard.press(key)
+    visited.wait_for_rows(by_binding[::-1])
+    visited.page.wait_for_function("() => new URLSearchParams(location.search).get('wh') === '3'")
+    assert visited.page.locator(".moved").count() > 0  # arrows against the screen's own weights
     assert visited.complaints == []
 
 
@@ -198,7 +199,8 @@ def test_matrix_hatches_what_cannot_be_told_and_opens_cells(example_url, example
     assert urlsplit(page.url).path == "/cell"
     page.go_back()
     page.wait_for_selector("#matrix-map .main-svg")
-    box = page.locator("#matrix-map .heatmaplayer").first.bounding_box()
+    page.wait_for_selector("#matrix-map .nsewdrag")
+    box = page.locator("#matrix-map .nsewdrag").first.bounding_box()
     page.mouse.click(box["x"] + 30, box["y"] + 15)
     page.wait_for_function("() => location.pathname === '/cell'")
     assert visited.complaints == []

@@ -85,6 +85,13 @@
       oddRowBackgroundColor: "var(--page)", menuBackgroundColor: "var(--page)", chromeBackgroundColor: "var(--soft)",
     });
 
+  /** Rows without a value come last, however a column is sorted. */
+  helpers.emptyLast = (a, b, isDescending) => {
+    const none = [a, b].map((value) => value === null || value === undefined);
+    if (none[0] || none[1]) return none[0] === none[1] ? 0 : (none[0] ? 1 : -1) * (isDescending ? -1 : 1);
+    return a - b;
+  };
+
   /** Rows of one group stay together, in the order in which the first of each comes. */
   helpers.together = ({ nodes }) => {
     if (!nodes.length || !nodes[0].data.group) return;

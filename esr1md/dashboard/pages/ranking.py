@@ -38,6 +38,7 @@ GROUPS = {"class": "class", "state": "starting state", "overall": "verdict", "or
 ORIGINS = ("simulated", "mixed", "predicted")
 MOST_WEIGHT = 3.0
 HEIGHT = 92
+EMPTY_LAST = {"function": "emptyLast(valueA, valueB, isDescending)"}
 #: How often an open page asks whether there is something newer (ms).
 LOOK_MS = 4000
 
@@ -186,6 +187,7 @@ def _grid(screen: Screen, rows: list[dict[str, Any]], mutants: list[str], addres
         {"field": "group", "headerName": "Group", "hide": not address["group"], "width": 130, "pinned": "left",
          "sortable": False},
         {"field": "rank", "headerName": "Rank", "width": 86, "cellRenderer": "Rank", "pinned": "left",
+         "comparator": EMPTY_LAST,
          "filter": "agNumberColumnFilter", "headerTooltip": "by binding, within a starting state; 95 % interval below"},
         {"field": "ligand", "headerName": "Ligand", "width": 330, "cellRenderer": "Ligand", "pinned": "left",
          "filter": "agTextColumnFilter",
@@ -200,6 +202,7 @@ def _grid(screen: Screen, rows: list[dict[str, Any]], mutants: list[str], addres
               for i, variant in enumerate(mutants)),
         ]},
         {"field": "shown_weighted", "headerName": "Weighted rank", "width": 124, "cellRenderer": "Weighted",
+         "comparator": EMPTY_LAST,
          "filter": "agNumberColumnFilter", "headerTooltip": "by the weights above; arrows against the screen's own",
          **({"sort": "asc"} if any(address[name] for name in ("wb", "wh", "wr")) else {})},
         {"field": "review", "headerName": "Review", "width": 140, "cellRenderer": "Reviewed",
@@ -234,6 +237,7 @@ def _score_column(name: str, text: str, unit: str, said: str) -> dict[str, Any]:
     return {
         "field": name, "headerName": f"{text} ({unit})", "headerTooltip": said, "width": 200, "cellRenderer": "Score",
         "filter": "agNumberColumnFilter", "cellRendererParams": {"name": name, "unit": unit},
+        "comparator": EMPTY_LAST,
     }  # fmt: skip
 
 
