@@ -11,12 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_screen import TinyScreen, ranking_of, stamps, wait_for
 
 from esr1md.config import load_screen
 from esr1md.errors import InputError
 from esr1md.screen.run import run_screen
 from esr1md.store import Store
+from tiny_screen import TinyScreen, ranking_of, stamps, wait_for
 
 pytestmark = pytest.mark.slow
 

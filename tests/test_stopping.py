@@ -10,7 +10,6 @@ import time
 from dataclasses import replace
 
 import pytest
-from tiny_screen import TinyScreen, wait_for
 
 from esr1md import stopping
 from esr1md.config import load_screen
@@ -20,6 +19,7 @@ from esr1md.screen.run import open_pool, perform, run_replica, steps
 from esr1md.sites.node import limit_by_wall_time
 from esr1md.store import Store
 from esr1md.workers import SignOfLife
+from tiny_screen import TinyScreen, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -131,15 +131,15 @@ def viewer_data(
         Digest, film and helix-12 state (most frames) of a replica each.
     """
     shown = []
-    digest, film, state = mutant
-    data = molstar_helper.parse_url(f"/film/{digest}.pdb", fmt="pdb", component=_components(film, variant, state),
-                                    preset={"kind": "empty"})  # fmt: skip
-    shown.append(molstar_helper.get_trajectory(data, molstar_helper.parse_url(f"/film/{digest}.xtc", fmt="xtc")))
-    if wild is not None:
+    if wild is not None:  # before the cell: measurements are of the structure that was loaded last
         digest, film, state = wild
         parts = _components(film, "WT", state, wild=True)
         shown.append(molstar_helper.parse_url(f"/film/{digest}-still.pdb", fmt="pdb", component=parts,
                                               preset={"kind": "empty"}))  # fmt: skip
+    digest, film, state = mutant
+    data = molstar_helper.parse_url(f"/film/{digest}.pdb", fmt="pdb", component=_components(film, variant, state),
+                                    preset={"kind": "empty"})  # fmt: skip
+    shown.append(molstar_helper.get_trajectory(data, molstar_helper.parse_url(f"/film/{digest}.xtc", fmt="xtc")))
     return shown
 
 
@@ -147,7 +147,7 @@ def _components(film: Film, variant: str, state: str, *, wild: bool = False) -> 
     chain = film.receptor_chain
     body = list(range(300, 537)) + list(range(545, 556))
     key = sorted({*KEY_RESIDUES, 537, *mutated_positions(variant)})
-    alpha = 0.45 if wild else 1.0
+    alpha = 1.0
     parts = [
         _component("receptor", chain, body, "cartoon", WILD_TYPE_COLOUR if wild else MUTANT_COLOUR, alpha),
         _component("helix 12", chain, list(HELIX12), "cartoon", _colour(STATE_COLOURS.get(state, "#888888")), alpha),
@@ -156,8 +156,8 @@ def _components(film: Film, variant: str, state: str, *, wild: bool = False) -> 
         colour = WILD_LIGAND_COLOUR if wild else LIGAND_COLOUR
         parts.append(_component("ligand", film.ligand_chain, [film.ligand_number], "ball-and-stick", colour))
     if not wild:
-        parts.append(_component("key residues", chain, key, "ball-and-stick", None))
-    return parts
+        return [*parts, _component("key residues", chain, key, "ball-and-stick", None)]
+    return [part | {"label": f"wild type, {part['label']}"} for part in parts]
 
 
 def _component(

@@ -212,8 +212,8 @@ class Endings:
 
 def _seconds(record: Mapping[str, Any]) -> float:
     """Wall time of a replica; NaN where its record has none."""
-    seconds = record.get("seconds")
-    return float("nan") if seconds is None else seconds
+    seconds = record.get("seconds") if isinstance(record, Mapping) else None
+    return float(seconds) if isinstance(seconds, int | float) else float("nan")
 
 
 def _instant(text: str | None) -> float:

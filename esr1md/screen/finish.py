@@ -155,23 +155,29 @@ def collect(store: Store, plan: dict[str, Any]) -> tuple[list[ReplicaObservation
         replica = replicas[digest]
         place = {key: replica[key] for key in ("variant", "ligand", "state", "seed")}
         if folder is not None:
-            pose = json.loads((folder / "record.json").read_text()).get("pose", {})
-            observations.append(
-                ReplicaObservation(
-                    digest=replica["digest"],
-                    **place,
-                    summary=json.loads((folder / "summary.json").read_text()),
-                    pose_confidence=pose.get("confidence", ""),
-                    pose_reason=pose.get("reason", ""),
-                    pose_reference=pose.get("reference", ""),
-                    pose_label=pose.get("label", ""),
-                )
-            )
+            try:
+                observations.append(_observed(folder, digest, place))
+            except (ValueError, TypeError, AttributeError, OSError) as error:  # damaged: one replica, not the screen
+                cause = f"its record cannot be read ({type(error).__name__}); 'esr1md store verify' says what it has"
+                failures.append(Failure(**place, stage="record", cause=cause, where=str(folder)))
             continue
         record = store.failure("replicas", replica["digest"]) or death(store, replica["digest"])
         if record is not None:
             failures.append(Failure(**place, **{key: record[key] for key in ("stage", "cause", "where", "kind")}))
     return observations, failures
+
+
+def _observed(folder: Path, digest: str, place: dict[str, Any]) -> ReplicaObservation:
+    pose = json.loads((folder / "record.json").read_text()).get("pose", {})
+    return ReplicaObservation(
+        digest=digest,
+        **place,
+        summary=json.loads((folder / "summary.json").read_text()),
+        pose_confidence=pose.get("confidence", ""),
+        pose_reason=pose.get("reason", ""),
+        pose_reference=pose.get("reference", ""),
+        pose_label=pose.get("label", ""),
+    )
 
 
 def death(store: Store, digest: str) -> dict[str, Any] | None:

@@ -126,7 +126,7 @@ def test_weights_move_the_ranks(tmp_path, serve, visit):
     write_screen(root, ranking.model_copy(update={"ranking": tuple(lines)}))
     by_binding = [f"antagonist|{line.ligand}" for line in sorted(mine, key=lambda line: line.binding.value)]
 
-    visited = visit(serve(root) + "/?wb=3&wh=0&wr=0&find=e&class=SERM~SERD")
+    visited = visit(serve(root) + "/?wb=3&wh=0&wr=0&class=SERM~SERD&origin=simulated")
     visited.wait_for_text("your weights", "#ranking-weights-said")
     visited.wait_for_rows(by_binding)
     for name, key in (("wb", "Home"), ("wh", "End")):

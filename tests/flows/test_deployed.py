@@ -15,6 +15,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
+
 from tiny_screen import ROOT, TinyScreen, stamps, wait_for
 
 pytestmark = pytest.mark.slow

@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_screen import TinyScreen, stamps, wait_for
 
 from esr1md.config import load_screen, load_site
 from esr1md.errors import InputError
 from esr1md.screen.run import run_screen
+from tiny_screen import TinyScreen, stamps, wait_for
 
 pytestmark = pytest.mark.slow
 

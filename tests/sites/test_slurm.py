@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from tiny_screen import TinyScreen, wait_for
 
 from esr1md.config import load_site
 from esr1md.sites.slurm import cluster_options
+from tiny_screen import TinyScreen, wait_for
 
 pytestmark = pytest.mark.slow
 

@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from postgres_server import PASSWORD
 from sqlalchemy import (
     JSON,
     Column,
@@ -36,6 +35,7 @@ from esr1md.store.identity import store_identity
 from esr1md.store.migrate import HEAD, VERSIONS
 from esr1md.store.records import open_index, replica_rows, set_members, upsert
 from esr1md.store.tables import metadata
+from postgres_server import PASSWORD
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROW = {

@@ -65,12 +65,16 @@
     return best;
   };
 
-  let dashed = null;
-  functions.dashes = (frame, film) => {
-    if (!film || frame === null || frame === undefined || dashed === film) return none();
-    dashed = film;
-    return film.contacts;
-  };
+  /** The dashes of key contacts, once the viewer has loaded what they join. */
+  function dash(film) {
+    const waiting = setInterval(() => {
+      const stage = document.getElementById("cell-stage");
+      if (!stage || window.esr1md.shown !== film) { clearInterval(waiting); return; }
+      if (!/Model \d+ \/ \d+/.test(stage.innerText)) return;
+      clearInterval(waiting);
+      window.dash_clientside.set_props("cell-viewer", { measurement: film.contacts });
+    }, 500);
+  }
 
   document.addEventListener("click", (event) => {
     const button = event.target.closest && event.target.closest("#cell-play");
@@ -87,7 +91,7 @@
   });
 
   const prepare = functions.prepareFilm, show = functions.showFrame;
-  functions.prepareFilm = (film) => { window.esr1md.film = film ? film.times.length : 0; window.esr1md.frame = 0; return prepare(film); };
+  functions.prepareFilm = (film) => { window.esr1md.film = film ? film.times.length : 0; window.esr1md.frame = 0; window.esr1md.shown = film; if (film) dash(film); return prepare(film); };
   functions.showFrame = (frame, film) => { window.esr1md.frame = frame; return show(frame, film); };
 })();
 

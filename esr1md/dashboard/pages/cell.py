@@ -208,8 +208,7 @@ def _viewer(cell: Cell, data: Sequence[CellData], address: Address) -> Component
                     "Superposed on the core of the domain. Helix 12: ",
                     *(html.Span([html.I(style={"background": colour}), state], className="key")
                       for state, colour in figures.STATE_COLOURS.items()),
-                    " state (most frames). Sand: the cell; grey and faint: last frame of its wild type. Dashes: key "
-                    "contacts of the first frame, in \u00c5.",
+                    " state (most frames). Sand: the cell; grey: last frame of its wild type.",
                 ],
                 className="note",
             ),
@@ -274,10 +273,6 @@ def register(app: Dash) -> None:
     app.clientside_callback(
         ClientsideFunction("esr1md", "frameAt"), Output("cell-frame", "value", allow_duplicate=True),
         *(Input(name, "clickData") for name in TIMED), State("cell-film", "data"), prevent_initial_call=True,
-    )  # fmt: skip
-    app.clientside_callback(
-        ClientsideFunction("esr1md", "dashes"), Output("cell-viewer", "measurement"), Input("cell-viewer", "frame"),
-        State("cell-film", "data"), State("cell-viewer", "measurement"), prevent_initial_call=True,
     )  # fmt: skip
 
 
