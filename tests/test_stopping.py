@@ -86,7 +86,8 @@ def test_a_replica_that_always_hangs_is_a_failure_that_says_so(plan):
 def test_a_slurm_job_stops_before_slurm_ends_it(tmp_path, monkeypatch):
     from esr1md.config import SlurmJobs
 
-    monkeypatch.delenv(stopping.STOP_AT, raising=False)
+    monkeypatch.setenv(stopping.STOP_AT, "")  # so that it is as before once the test is over
+    monkeypatch.delenv(stopping.STOP_AT)
     monkeypatch.setenv("SLURM_JOB_END_TIME", str(time.time() + 600))
     limit_by_wall_time(SlurmJobs(wall_time_minutes=10, margin_minutes=4))
     assert 350 < stopping.seconds_left() < 361

@@ -116,9 +116,15 @@ def leased(store: Store, kind: str, digest: str, *, wait: bool) -> Iterator[Hold
         lease.release()
 
 
+#: What calls that do not wait have seen of each lease: its row, for how long (s) unchanged, and when they looked last.
+_glimpsed: dict[_Key, tuple[dict[str, Any], float, float]] = {}
+
+
 def _take(key: _Key, owner: str, seconds: float, wait: bool) -> Hold:
     began = looked = time.monotonic()
     pause, seen, unchanged = LOOKS[0], None, 0.0
+    if not wait and key in _glimpsed:
+        seen, unchanged, looked = _glimpsed.pop(key)
     while True:
         stale = seen if seen is not None and unchanged >= seen["seconds"] else None
         found = write(key.url, lambda c, stale=stale: _try(c, key, owner, seconds, stale), brief=True)
@@ -126,11 +132,13 @@ def _take(key: _Key, owner: str, seconds: float, wait: bool) -> Hold:
             return found
         now = time.monotonic()
         if found is not None:
-            if not wait:
-                return Hold(False, by=f"process {found['pid']} of {found['host']}")
             same = seen is not None and (found["owner"], found["beat"]) == (seen["owner"], seen["beat"])
             # a look that took longer than it should have (the database was away) says nothing of the time between
-            unchanged = unchanged + min(now - looked, 2 * pause) if same else 0.0
+            most = 2 * pause if wait else found["seconds"] / 3
+            unchanged = unchanged + min(now - looked, most) if same else 0.0
+            if not wait:
+                _glimpsed[key] = found, unchanged, now
+                return Hold(False, by=f"process {found['pid']} of {found['host']}")
             pause = min(max((now - began) / 4, LOOKS[0]), LOOKS[1], found["seconds"] / 6)
             seen = found
             time.sleep(pause)

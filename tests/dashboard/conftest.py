@@ -48,9 +48,13 @@ def serve() -> Iterator[Callable[..., str]]:
         listening.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """The system's Chromium; the test is skipped, by name, where there is none."""
+    """The system's Chromium; the test is skipped, by name, where there is none.
+
+    Not for the whole session: while Playwright runs, an event loop does in the main thread, in which Prefect's calls
+    of other tests would be coroutines.
+    """
     program = shutil.which("chromium")
     if program is None:
         pytest.skip("needs Chromium (Debian: chromium)")
