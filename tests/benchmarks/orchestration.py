@@ -139,9 +139,9 @@ def dask_site(folder: Path) -> Iterator[str]:
     where = folder / "scheduler.json"
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     cli = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
-    scheduler = subprocess.Popen([*cli, "--no-dashboard", "--scheduler-file", str(where)], **quiet)
-    cli = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(where), "--no-dashboard"]
     path = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(ROOT)])}
+    scheduler = subprocess.Popen([*cli, "--no-dashboard", "--scheduler-file", str(where)], env=path, **quiet)
+    cli = [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", str(where), "--no-dashboard"]
     worker = subprocess.Popen([*cli, "--nthreads", str(SLOTS)], env=path, cwd=folder, **quiet)
     try:
         while not where.exists() or not where.read_text().strip():
