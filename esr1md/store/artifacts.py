@@ -29,12 +29,24 @@ from typing import TYPE_CHECKING, Any
 from esr1md.errors import InputError, StageError, StoppedEarly
 from esr1md.specs import numeric_versions
 from esr1md.store import unfinished
-from esr1md.store.disk import kernel_lock, read_json, remove, sync, write_json
+from esr1md.store.disk import kernel_lock, read_json, remove, sync, unwritable, write_json
 from esr1md.store.incoming import clear_incoming
-from esr1md.store.layout import CHECKPOINTS, DONE, FAILURE, KINDS, SPEC, check_digest, check_kind, debris_of, is_digest
+from esr1md.store.layout import (
+    CHECKPOINTS,
+    COMING,
+    DONE,
+    FAILURE,
+    KINDS,
+    SPEC,
+    check_digest,
+    check_kind,
+    debris_of,
+    is_digest,
+)
 from esr1md.store.leases import Busy, Hold, LeaseLost, hold
-from esr1md.store.manifest import Files, sync_and_hash
-from esr1md.store.unfinished import can_go_on, digest_in_progress
+from esr1md.store.manifest import Files, ending_of, sync_and_hash
+from esr1md.store.threads import together
+from esr1md.store.unfinished import can_go_on
 
 if TYPE_CHECKING:
     from esr1md.store.shared import SharedFolders
@@ -79,13 +91,13 @@ class Store:
     @cached_property
     def shared(self) -> SharedFolders | None:
         """The object store that this folder is the working folder of; ``None`` where the folder is the store."""
-        from esr1md.store.location import REMOTE, remote_url
+        from esr1md.store.location import remote_url
 
-        if not (self.root / REMOTE).is_file():
+        if (url := remote_url(self.root)) is None:
             return None
         from esr1md.store.shared import shared_folders
 
-        return shared_folders(self.root, remote_url(self.root))
+        return shared_folders(self.root, url)
 
     def __reduce__(self) -> tuple:
         return (Store, (self.root,))
@@ -107,7 +119,7 @@ class Store:
         if (folder / DONE).is_file():
             return folder
         if self.shared is not None and self.shared.state(kind, digest) == "done":
-            with self._explained():
+            with self.explained():
                 return self.shared.fetch(kind, digest)
         return None
 
@@ -134,13 +146,13 @@ class Store:
                 return digest, folder
             if self.shared is None or self.shared.state(kind, digest) != "done":
                 return digest, None
-            with self._explained():
+            with self.explained():
                 return digest, self.shared.glance(kind, digest, names)
 
         if self.shared is None:
             yield from map(look, digests)
         else:
-            yield from self.shared.remote.together(look, ((digest,) for digest in digests))
+            yield from together(look, ((digest,) for digest in digests))
 
     def failure(self, kind: str, digest: str) -> dict[str, Any] | None:
         """The failure record of ``digest``, or ``None``; a finished result has none."""
@@ -231,7 +243,7 @@ class Store:
                 return found
             if not retry:
                 self._raise_recorded(final)
-            with self._explained():
+            with self.explained():
                 temporary = unfinished.begin(final, held)
                 remove(final)
             started = _now()
@@ -243,7 +255,7 @@ class Store:
                 if isinstance(error, Exception):  # what a lost lease has led to is not the computation's fault
                     held.require()
                 raise
-            with self._explained():
+            with self.explained():
                 failed = (temporary / FAILURE).is_file()
                 if self.shared is not None:
                     self.shared.note_unsent(kind, digest)
@@ -255,7 +267,7 @@ class Store:
                     except OSError:
                         remove(final)
                         raise
-                self._send(final)
+                self.send(kind, digest)
                 if not failed:
                     return final
         self._raise_recorded(final)
@@ -263,10 +275,26 @@ class Store:
 
     def forget(self, kind: str, digest: str) -> None:
         """Remove a result or a failure record, so that it is computed anew."""
-        with self._locked(kind, digest), self._explained():
+        with self._locked(kind, digest), self.explained():
             if self.shared is not None:
                 self.shared.forget(kind, digest)
             remove(self.folder(kind, digest))
+
+    def send(self, kind: str, digest: str) -> bool:
+        """Publish a folder to the object store as well, if there is one; whether that is reachable."""
+        if self.shared is None:
+            return True
+        from esr1md.store.remote import Unreachable
+
+        try:
+            self.shared.publish(kind, digest)
+            return True
+        except Unreachable as error:
+            warnings.warn(
+                f"{error}; {kind}/{digest} stays in {self.root} and is sent by the next run or "
+                "'esr1md store repair'", stacklevel=3,
+            )  # fmt: skip
+            return False
 
     def send_folder(self, folder: str, name: str) -> None:
         """Share ``screens/NAME`` or ``explore/NAME`` as it is now; does nothing where the folder is the store."""
@@ -289,30 +317,10 @@ class Store:
         for kind in KINDS:
             base = self.root / kind
             for path in sorted(base.iterdir()) if base.is_dir() else []:
-                if path.name.startswith(".") and path.name.endswith(("-lock", ".lock")):
-                    with kernel_lock(path, wait=False):
-                        continue  # one that nobody holds goes as it is let go
-                if path.name.endswith((".incoming", ".replaced")) and (digest := debris_of(path.name)):
-                    removed += clear_incoming(path, digest)
-                    continue
-                if (digest := digest_in_progress(path.name)) is not None:
-                    pass
-                elif path.name.startswith(".") or (path / DONE).is_file() or (path / FAILURE).is_file():
-                    continue
-                else:
-                    digest = path.name
-                if not is_digest(digest):
-                    continue
-                with self._locked(kind, digest, wait=False) as held:
-                    final = self.folder(kind, digest)
-                    whole = (final / DONE).is_file() or (final / FAILURE).is_file()
-                    useless = self.has(kind, digest) or not can_go_on(path)
-                    if held and (path != final or not whole) and useless:
-                        remove(path)
-                        removed += 1
+                removed += self._clear(kind, path)
         for kind, digest in self.shared.unsent() if self.shared is not None else ():
             with self._locked(kind, digest, wait=False) as held:
-                if held and not self._send(self.folder(kind, digest)):
+                if held and not self.send(kind, digest):
                     break
         return removed
 
@@ -325,7 +333,7 @@ class Store:
             The folder, or the object store, cannot be written to, or the disk has less than ``bytes_needed`` free.
         """
         probe = self.root / f".probe-{os.getpid()}"
-        with self._explained():
+        with self.explained():
             self.root.mkdir(parents=True, exist_ok=True)
             with open(probe, "wb") as handle:
                 handle.write(b"esr1md")
@@ -342,6 +350,18 @@ class Store:
                 do="free some space or choose another folder with --store",
             )
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn what the file system refuses into one line that says what to do."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _FULL:
+                raise self._full() from error
+            if error.errno in _UNWRITABLE:
+                raise unwritable(self.root, error) from error
+            raise
+
     # ------------------------------------------------------------------ inside
 
     def _digests(self, kind: str) -> list[str]:
@@ -356,20 +376,24 @@ class Store:
                 return None
         return self.find(final.parent.name, final.name)
 
-    def _send(self, final: Path) -> bool:
-        """Publish a folder to the object store as well, if there is one; whether that is reachable."""
-        if self.shared is None:
-            return True
-        from esr1md.store.remote import Unreachable
-
-        try:
-            self.shared.publish(final.parent.name, final.name)
-            return True
-        except Unreachable as error:
-            warnings.warn(
-                f"{error}; {final.parent.name}/{final.name} stays in {self.root} and is sent by the next run or "
-                "'esr1md store repair'", stacklevel=3,
-            )  # fmt: skip
+    def _clear(self, kind: str, path: Path) -> bool:
+        """Remove an entry of a kind's folder if it is of no use to anybody; whether it was a folder, and is gone."""
+        if path.name.startswith(".") and path.name.endswith(("-lock", ".lock")):
+            with kernel_lock(path, wait=False):
+                return False  # one that nobody holds goes as it is let go
+        digest = debris_of(path.name) or path.name
+        final = self.root / kind / digest
+        if not is_digest(digest) or (path == final and ending_of(final) is not None):
+            return False
+        if path.suffix in COMING:
+            return clear_incoming(path, digest)
+        with self._locked(kind, digest, wait=False) as held:
+            finished_meanwhile = path == final and ending_of(final) is not None
+            useless = self.has(kind, digest) or not can_go_on(path)
+            if not held or finished_meanwhile or not useless:
+                return False
+            remove(path)
+        return True
 
     @contextmanager
     def _mirrored(self, final: Path, temporary: Path, held: Hold) -> Iterator[None]:
@@ -380,7 +404,7 @@ class Store:
         from esr1md.store.mirror import Mirror
 
         mirror = Mirror(self.shared.remote, final.parent.name, final.name, temporary, held.still_held)
-        with self._explained():
+        with self.explained():
             mirror.restore()
         mirror.start()
         try:
@@ -414,7 +438,7 @@ class Store:
             self._raise_if_full(error)
             # Not a scientific failure but a fault (a bug, a lost GPU): kept with its traceback so that the
             # table can show it, and marked so that the next run, unlike this one, tries it again.
-            with self._explained():
+            with self.explained():
                 (temporary / "traceback.txt").write_text(traceback.format_exc())
             failure = {
                 "stage": getattr(error, "stage", None) or kind_stage(final.parent.name),
@@ -423,7 +447,7 @@ class Store:
                 "kind": "error",
                 "unexpected": True,
             }
-        with self._explained():
+        with self.explained():
             write_json(temporary / SPEC, spec)
             files = sync_and_hash(temporary)
             if failure is not None:
@@ -438,7 +462,7 @@ class Store:
         record = self.failure(final.parent.name, final.name)
         if record is not None:
             if self.shared is not None and not (final / FAILURE).is_file():
-                with self._explained():  # so that what the record speaks of can be looked at
+                with self.explained():  # so that what the record speaks of can be looked at
                     self.shared.fetch(final.parent.name, final.name)
             error = StageError(record["stage"], record["cause"], where=record["where"], kind=record["kind"])
             # so that a replica that fails because its pose has failed says the same of itself
@@ -458,7 +482,7 @@ class Store:
     def _locked(self, kind: str, digest: str, *, wait: bool = True) -> Iterator[Hold]:
         """See :func:`esr1md.store.leases.hold`; what the file system refuses is explained."""
         with ExitStack() as stack:
-            with self._explained():
+            with self.explained():
                 held = stack.enter_context(hold(self, kind, digest, wait=wait))
             yield held
 
@@ -478,23 +502,6 @@ class Store:
             where=f"store {self.root}",
             do="finished results are kept: free some space or choose another --store, and run again",
         )
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Turn what the file system refuses into one line that says what to do."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno in _FULL:
-                raise self._full() from error
-            if error.errno in _UNWRITABLE:
-                raise InputError(
-                    f"cannot write to the store ({error.strerror or error})",
-                    where=f"store {self.root}",
-                    expected="a folder this user can write to",
-                    do="choose another with --store",
-                ) from error
-            raise
 
 
 def failure_record(folder: Path) -> dict[str, Any] | None:

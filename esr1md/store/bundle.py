@@ -22,7 +22,7 @@ from esr1md.specs import digest_of
 from esr1md.store.artifacts import Store
 from esr1md.store.disk import json_bytes, sync
 from esr1md.store.layout import SCREENS
-from esr1md.store.manifest import Files, files_of, list_files, read_ending, sync_and_hash
+from esr1md.store.manifest import Files, files_of, hash_bytes, list_files, read_ending, sync_and_hash
 from esr1md.store.references import plan_of, planned_in, references, screens_of
 
 HEAD, END, REVIEWS = "esr1md-bundle.json", "esr1md-bundle-end.json", "reviews.jsonl"
@@ -146,18 +146,24 @@ def _add_the_rest(tar: tarfile.TarFile, store: Store, names: list[str], done: Ex
 
     def add(name: str, content: bytes) -> None:
         done.bytes += _add(tar, name, content)
-        files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        files[name] = hash_bytes(content)
 
     for name in names:
-        folder = store.root / SCREENS / name
-        for file in list_files(folder):
-            if not any(part.startswith(".") for part in file.split("/")):
-                add(f"{SCREENS}/{name}/{file}", (folder / file).read_bytes())
+        for file, content in screen_files(store, name):
+            add(file, content)
     lines = list(_reviews(store, names))
     if lines:
         add(REVIEWS, "".join(f"{line}\n" for line in lines).encode())
         done.reviews = len(lines)
     _add(tar, END, json_bytes({"folders": done.folders, "files": files}))
+
+
+def screen_files(store: Store, screen: str) -> Iterator[tuple[str, bytes]]:
+    """Place in the store and content of every file of ``screens/NAME/`` that is not hidden."""
+    folder = store.root / SCREENS / screen
+    for file in list_files(folder):
+        if not any(part.startswith(".") for part in file.split("/")):
+            yield f"{SCREENS}/{screen}/{file}", (folder / file).read_bytes()
 
 
 def _reviews(store: Store, names: list[str]) -> Iterator[str]:

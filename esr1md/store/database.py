@@ -20,15 +20,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from esr1md.errors import InputError
+from esr1md.store.layout import SQLITE_NAME
 
 #: Names another database than the store's own SQLite file.
 URL_VARIABLE = "ESR1MD_DATABASE_URL"
-#: The index of a store, in its folder.
-SQLITE_NAME = "store.sqlite"
 
 #: How long what is written waits for a database that cannot be reached (s): longer than a server takes to restart.
 PATIENCE_SECONDS = 300.0
@@ -109,6 +109,11 @@ def shown(url: URL) -> str:
     if is_server(url):
         return str(URL.create("postgresql", url.username, None, url.host, url.port, url.database))
     return str(url.database)
+
+
+def insert(url: URL, table: Table) -> sqlite.Insert | postgresql.Insert:
+    """An insert that can say what is to become of rows that are there already: each database has its own."""
+    return (postgresql if is_server(url) else sqlite).insert(table)
 
 
 # -- engines -----------------------------------------------------------------------------------------------

@@ -69,6 +69,16 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def unwritable(root: Path, error: OSError) -> InputError:
+    """What a user is told where the file system refuses to have the store in ``root`` written to."""
+    return InputError(
+        f"cannot write to the store ({error.strerror or error})",
+        where=f"store {root}",
+        expected="a folder this user can write to",
+        do="choose another with --store",
+    )
+
+
 @contextmanager
 def kernel_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold a lock file among the processes of this file system; yields ``False`` if not ``wait`` and another has it.

@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from esr1md.errors import InputError
+from esr1md.store.disk import unwritable, write_json
+from esr1md.store.layout import SQLITE_NAME
 
 FILE = "store.json"
 #: Locks of the file system, not leases of a database.
@@ -82,10 +84,8 @@ def require_leases(root: Path, leases: str, database: str | None = None) -> Iden
 def set_leases(root: Path, leases: str, database: str | None = None) -> Identity:
     """Say how the processes of the store keep out of each other's way from now on; parameters as above."""
     identity = Identity(store_identity(root).id, leases, database)
-    beside = root / f".{FILE}.{os.getpid()}"
     with _explained(root):
-        _write(beside, identity)
-        os.replace(beside, root / FILE)
+        write_json(root / FILE, _document(identity))
     return identity
 
 
@@ -105,7 +105,7 @@ def _written(root: Path, identity: Identity) -> Identity:
     beside = root / f".{FILE}.{uuid.uuid4().hex}"
     with _explained(root):
         root.mkdir(parents=True, exist_ok=True)
-        _write(beside, identity)
+        write_json(beside, _document(identity))
         try:
             os.link(beside, root / FILE)  # fails if there is one: exactly one process succeeds
         except FileExistsError:
@@ -115,17 +115,13 @@ def _written(root: Path, identity: Identity) -> Identity:
     return _read(root)
 
 
-def _write(path: Path, identity: Identity) -> None:
-    with open(path, "w", encoding="utf-8") as handle:
-        json.dump({name: value for name, value in asdict(identity).items() if value is not None}, handle, indent=1)
-        handle.write("\n")
-        handle.flush()
-        os.fsync(handle.fileno())
+def _document(identity: Identity) -> dict[str, str]:
+    return {name: value for name, value in asdict(identity).items() if value is not None}
 
 
 def _id_in_index(root: Path) -> str | None:
     """The identity that the rows of the store's own index have, where ``store.json`` has been lost."""
-    index = root / "store.sqlite"
+    index = root / SQLITE_NAME
     if not index.is_file():
         return None
     query = " UNION ".join(f"SELECT store FROM {table}" for table in ("replicas", "screen_replicas", "reviews"))
@@ -141,9 +137,4 @@ def _explained(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(
-            f"cannot write to the store ({error.strerror or error})",
-            where=f"store {root}",
-            expected="a folder this user can write to",
-            do="choose another with --store",
-        ) from error
+        raise unwritable(root, error) from error

@@ -11,18 +11,23 @@ KINDS = ("receptors", "parameters", "poses", "replicas", "transfers")
 
 DONE = "done.json"
 FAILURE = "failure.json"
-#: One of the two ends every folder that is not debris.
-ENDINGS = (DONE, FAILURE)
+#: One of the two ends every folder that is not debris; what the folder is then.
+STATES = {DONE: "done", FAILURE: "failed"}
+ENDINGS = tuple(STATES)
 SPEC = "spec.json"
 SCREENS = "screens"
 QUARANTINE = "quarantine"
+#: The index of a store that has no other database.
+SQLITE_NAME = "store.sqlite"
 
 #: An unfinished folder that holds such a file is work to go on with, not debris.
 CHECKPOINTS = "checkpoint*.npz"
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SCREEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-#: ``incoming`` and ``replaced``: being got from elsewhere; the others: being computed (:mod:`.unfinished`).
+#: Suffixes of hidden folders that are being got from elsewhere (:mod:`.incoming`).
+COMING = (".incoming", ".replaced")
+#: Those, and the ones of what is being computed (:mod:`.unfinished`).
 _UNFINISHED = re.compile(r"\.([0-9a-f]{64})(?:\.[0-9a-f]{32})?\.(?:tmp|lost|copy|incoming|replaced)")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\\]")
 

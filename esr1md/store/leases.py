@@ -71,6 +71,11 @@ class Hold:
                             "lasts, and another has taken its work over; nothing was published")  # fmt: skip
 
 
+def in_database() -> bool:
+    """Whether leases are rows of a database server: what :func:`.database.is_server` says, without its driver."""
+    return os.environ.get("ESR1MD_DATABASE_URL", "").startswith("postgres")
+
+
 @contextmanager
 def hold(store: Store, kind: str, digest: str, *, wait: bool = True) -> Iterator[Hold]:
     """Be the only process that makes ``digest``; yields a :class:`Hold`, false where another has it.
@@ -89,7 +94,7 @@ def hold(store: Store, kind: str, digest: str, *, wait: bool = True) -> Iterator
     OSError
         The lock's file cannot be made.
     """
-    if os.environ.get("ESR1MD_DATABASE_URL", "").startswith("postgres"):
+    if in_database():
         from esr1md.store.database_leases import leased  # here: a store of one machine needs no database driver
 
         with leased(store, kind, digest, wait=wait) as held:

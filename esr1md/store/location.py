@@ -21,6 +21,7 @@ from esr1md.store.artifacts import Store
 from esr1md.store.disk import read_json, write_json
 from esr1md.store.identity import FILE as IDENTITY
 from esr1md.store.layout import SCREENS
+from esr1md.store.leases import in_database
 from esr1md.store.remote import Remote, Unreachable, checked_url, is_url
 from esr1md.store.shared_screens import fetch_folders
 
@@ -56,7 +57,7 @@ def open_store(location: str | Path) -> Store:
         if not (root / SCREENS).is_dir():
             raise
         warnings.warn(f"{error}; the screens are as this machine last saw them", stacklevel=2)
-    if not os.environ.get("ESR1MD_DATABASE_URL", "").startswith("postgresql"):
+    if not in_database():
         warnings.warn(
             f"{url} is used with an index in a file of this machine: safe as long as no other machine computes into "
             "it. For several, name one PostgreSQL database with ESR1MD_DATABASE_URL on all of them", stacklevel=2,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from esr1md.errors import InputError
+from esr1md.store.disk import kernel_lock
 
 
 @contextmanager
@@ -18,12 +19,8 @@ def only_run(out: Path, command: str) -> Iterator[None]:
     InputError
         Another run has the folder.
     """
-    import fcntl
-
-    with open(out / ".lock", "w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    with kernel_lock(out / ".lock", wait=False) as free:
+        if not free:
             raise InputError(f"another '{command}' is running in this folder", where=str(out),
-                             do="wait for it, or use another folder") from None  # fmt: skip
+                             do="wait for it, or use another folder")  # fmt: skip
         yield

@@ -23,14 +23,19 @@ Files = dict[str, dict[str, Any]]
 _CHUNK = 1 << 20
 
 
-def hash_file(path: Path, limit: int | None = None) -> dict[str, Any]:
-    """Size and SHA-256 of a file, or of its first ``limit`` bytes."""
+def hash_file(path: Path) -> dict[str, Any]:
+    """Size and SHA-256 of a file."""
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as handle:
-        while block := handle.read(_CHUNK if limit is None else min(_CHUNK, limit - size)):
+        while block := handle.read(_CHUNK):
             digest.update(block)
             size += len(block)
     return {"bytes": size, "sha256": digest.hexdigest()}
+
+
+def hash_bytes(content: bytes) -> dict[str, Any]:
+    """As :func:`hash_file`, of what is in memory."""
+    return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def list_files(folder: Path) -> Iterator[str]:
@@ -53,6 +58,11 @@ def sync_and_hash(folder: Path) -> Files:
     for parent, _, _ in os.walk(folder):
         sync(Path(parent))
     return files
+
+
+def ending_of(folder: Path) -> str | None:
+    """Name of the record that ends a folder; ``None`` for a folder that is neither done nor failed."""
+    return next((name for name in ENDINGS if (folder / name).is_file()), None)
 
 
 def read_ending(folder: Path) -> tuple[str, dict[str, Any]] | None:

@@ -23,6 +23,7 @@ from esr1md.store.incoming import Damaged, accept, incoming
 from esr1md.store.layout import FAILURE, SCREENS, check_file, check_screen, is_digest
 from esr1md.store.leases import hold
 from esr1md.store.manifest import sync_and_hash
+from esr1md.store.plans import PLAN
 from esr1md.store.readable import unreadable
 from esr1md.store.references import plan_of, planned_in, screens_of
 from esr1md.store.sources import Offered, Source, open_source
@@ -103,7 +104,7 @@ def merge(
             _sort_screens(store, names, done)
             return done
         store.require_writable()
-        with kernel_lock(store.root / ".merge.lock", wait=False) as free, store._explained():
+        with kernel_lock(store.root / ".merge.lock", wait=False) as free, store.explained():
             if not free:
                 raise InputError(
                     "another 'esr1md store merge' is running", where=f"store {store.root}", do="wait for it"
@@ -155,7 +156,7 @@ def _take(store: Store, source: Source, offered: Offered) -> int:
         if store.shared is not None:
             store.shared.note_unsent(offered.kind, offered.digest)
         accept(beside, final, offered.ending, record, offered.files, source.name)
-    store._send(final)
+    store.send(offered.kind, offered.digest)
     return sum(path.stat().st_size for path in final.rglob("*") if path.is_file())
 
 
@@ -245,7 +246,7 @@ def _merge_screens(store: Store, source: Source, names: dict[str, str], done: Me
                 path.write_bytes(_as_here(file, content, screen, names[screen]))
         _sort_screens(store, names, done)
         for to in names.values():
-            if not (aside / to / "plan.json").is_file():
+            if not (aside / to / PLAN).is_file():
                 raise Damaged(f"screen '{to}' has no plan", where=source.name)
             _put(store, aside / to, to)
         _index_screens(store, names.values())
@@ -302,7 +303,7 @@ def _as_here(file: str, content: bytes, name: str, to: str) -> bytes:
     Damaged
         It cannot be read, is of another screen, or names replicas by what is no digest.
     """
-    if file not in ("plan.json", "run.json", "ranking.json"):
+    if file not in (PLAN, "run.json", "ranking.json"):
         return content
     try:
         document = json.loads(content)
@@ -311,7 +312,7 @@ def _as_here(file: str, content: bytes, name: str, to: str) -> bytes:
         else:
             cells = document["cells"] if file == "ranking.json" and "cells" in document else []
             digests = chain.from_iterable(cell["replicas"] for cell in cells)
-            if file == "plan.json":
+            if file == PLAN:
                 digests = chain.from_iterable(planned_in(document).values())
             if document["screen"] != name or not all(map(is_digest, digests)):
                 raise Damaged(f"{SCREENS}/{name}/{file} is of another screen, or names what is no replica")

@@ -69,6 +69,7 @@ class Mirror:
     def __init__(
         self, remote: Remote, kind: str, digest: str, folder: Path, still_ours: Callable[[], bool] = lambda: True
     ) -> None:
+        self._patient = remote
         # one try for each request: whoever waits for this thread to end would wait for its patience
         self._remote = Remote(remote.url, patience_s=0.0)
         self._place, self._folder, self._still_ours = unfinished_place(kind, digest), folder, still_ours
@@ -83,7 +84,7 @@ class Mirror:
         A machine that comes back finds its own lineage and keeps what it has; where another has gone on meanwhile,
         that counts.
         """
-        content = self._remote_patiently().read(f"{self._place}/{_LIST}")
+        content = self._patient.read(f"{self._place}/{_LIST}")
         if content is None:
             return False
         try:
@@ -105,7 +106,7 @@ class Mirror:
             )  # fmt: skip
             remove(self._folder)
             self._folder.mkdir()
-            forget(self._remote_patiently(), self._place)
+            forget(self._patient, self._place)
             return False
         self._sent = files
         write_json(self._folder / LINEAGE, {"id": found["id"]})
@@ -126,9 +127,6 @@ class Mirror:
             path.unlink(missing_ok=True)
 
     # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _remote_patiently(self) -> Remote:
-        return Remote(self._remote.url)
 
     def _run(self) -> None:
         interval = seconds(INTERVAL_VARIABLE, INTERVAL_S)
@@ -190,7 +188,7 @@ class Mirror:
 
     def _get(self, name: str, entry: dict[str, Any]) -> None:
         path = self._folder / name
-        if not self._remote_patiently().get(f"{self._place}/{check_file(entry['key'])}", path):
+        if not self._patient.get(f"{self._place}/{check_file(entry['key'])}", path):
             raise ValueError(f"{name} is missing")
         if path.stat().st_size > entry["bytes"]:
             os.truncate(path, entry["bytes"])

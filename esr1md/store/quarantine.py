@@ -13,6 +13,12 @@ from esr1md.store.layout import QUARANTINE
 WHY = ".why.json"
 
 
+def in_quarantine(root: Path) -> list[Path]:
+    """What has been moved there, without the reasons."""
+    folder = root / QUARANTINE
+    return sorted(path for path in folder.iterdir() if not path.name.endswith(WHY)) if folder.is_dir() else []
+
+
 def move_to_quarantine(root: Path, path: Path, why: str) -> Path:
     """Move a file or folder of the store there; returns where it is now.
 

@@ -12,17 +12,18 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, URL, ColumnElement, Connection, Table, bindparam, func, literal, select, true
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import JSON, URL, ColumnElement, Connection, bindparam, func, literal, select, true
 
 from esr1md.errors import InputError
 from esr1md.store import database, reviews, salvage
-from esr1md.store.artifacts import DONE, FAILURE, Store, failure_record
+from esr1md.store.artifacts import Store, failure_record
 from esr1md.store.disk import read_json
 from esr1md.store.identity import FOLDER, set_leases, store_identity
 from esr1md.store.index import Index, leases_of, open_index
-from esr1md.store.plans import planned
+from esr1md.store.layout import DONE, FAILURE, SCREENS, SPEC, SQLITE_NAME
+from esr1md.store.plans import PLAN, digests_of
 from esr1md.store.tables import members, replicas
+from esr1md.store.threads import together
 
 __all__ = [
     "Index",
@@ -59,7 +60,7 @@ def upsert(index: Index, rows: Iterable[dict[str, Any]]) -> None:
     InputError
         The database refuses, or cannot be reached for longer than it is waited for.
     """
-    insert = _insert(index.url, replicas)
+    insert = database.insert(index.url, replicas)
     replaced = {c.name: insert.excluded[c.name] for c in replicas.columns if c.name not in ("store", "digest")}
     insert = insert.on_conflict_do_update(index_elements=["store", "digest"], set_=replaced)
     for batch in _batches(rows):
@@ -79,7 +80,7 @@ def set_members(index: Index, screen: str, digests: Iterable[str]) -> None:
             connection.execute(remove, [{"gone": digest} for digest in batch])
         for batch in _batches(sorted(wanted - there)):
             rows = select(literal(index.store), literal(screen), _listed(index.url, batch)).where(true())
-            insert = _insert(index.url, members).from_select(["store", "screen", "digest"], rows)
+            insert = database.insert(index.url, members).from_select(["store", "screen", "digest"], rows)
             connection.execute(insert.on_conflict_do_nothing())
 
     index.write(replace)
@@ -144,11 +145,11 @@ def rebuild(store: Store, url: str | None = None) -> int:
         index.write(lambda connection, batch=batch: connection.execute(remove, [{"gone": d} for d in batch]))
 
     screens = set()
-    for path in sorted(store.root.glob("screens/*/plan.json")):
+    for path in sorted(store.root.glob(f"{SCREENS}/*/{PLAN}")):
         plan = _readable(lambda path=path: read_json(path), path)
         if plan is not None:
             screens.add(plan["screen"])
-            set_members(index, plan["screen"], (replica["digest"] for replica in planned(plan)))
+            set_members(index, plan["screen"], digests_of(plan))
     if store.shared is None:  # or other machines may have screens that this one has not
         orphans = members.delete().where((members.c.store == index.store) & members.c.screen.not_in(screens))
         index.write(lambda connection: connection.execute(orphans))
@@ -163,7 +164,7 @@ def _use_from_now_on(store: Store, index: Index, before: str | None) -> None:
     set_leases(store.root, leases, shown)
     warnings.warn(f"store {store.root}: its index was moved to {index}; processes that still use the one of before "
                   "do not see what those that use this one compute", stacklevel=3)  # fmt: skip
-    own = store.root / database.SQLITE_NAME
+    own = store.root / SQLITE_NAME
     if before == FOLDER and own.is_file():
         reviews.restore(index, salvage.read_reviews(own))
     elif before != FOLDER:
@@ -179,9 +180,7 @@ def _rows(store: Store) -> Iterator[dict[str, Any]]:
             yield row
     if store.shared is not None:  # of what others have sent to the object store only the records are got
         away = sorted(digest for digest in store.shared.listed("replicas") if digest not in here)
-        yield from filter(
-            None, store.shared.remote.together(lambda digest: _row_away(store, digest), [(digest,) for digest in away])
-        )
+        yield from filter(None, together(lambda digest: _row_away(store, digest), [(digest,) for digest in away]))
 
 
 def _row_away(store: Store, digest: str) -> dict[str, Any] | None:
@@ -196,7 +195,7 @@ def _row_of(digest: str, read: Callable[[str], Any]) -> dict[str, Any] | None:
     ending = done or failure
     if ending is None:
         return None
-    spec, record = read("spec.json"), read("record.json") or {}
+    spec, record = read(SPEC), read("record.json") or {}
     if spec is None:
         return None
     ligand = spec["ligand"] or {}
@@ -233,10 +232,6 @@ def _readable(read: Callable[[], Item], what: Path | str) -> Item | None:
         said = error if isinstance(error, InputError) else f"{what}: a record is damaged ({type(error).__name__})"
         warnings.warn(f"left out of the index: {said}", stacklevel=2)
         return None
-
-
-def _insert(url: URL, table: Table) -> sqlite.Insert | postgresql.Insert:
-    return (postgresql if database.is_server(url) else sqlite).insert(table)
 
 
 def _listed(url: URL, texts: list[str]) -> ColumnElement[str]:

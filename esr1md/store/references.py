@@ -15,7 +15,7 @@ from esr1md.errors import InputError
 from esr1md.store.artifacts import Store
 from esr1md.store.disk import read_json
 from esr1md.store.layout import FAILURE, KINDS, SCREENS, SPEC, check_screen, is_digest
-from esr1md.store.plans import planned
+from esr1md.store.plans import PLAN, digests_of, read_plan
 
 #: What replicas share.
 PREPARATIONS = ("receptors", "parameters", "poses")
@@ -52,36 +52,37 @@ class References:
 
 def screens_of(store: Store) -> list[str]:
     """Names of the screens that have a plan."""
-    return sorted(path.parent.name for path in (store.root / SCREENS).glob("*/plan.json"))
+    return sorted(path.parent.name for path in (store.root / SCREENS).glob(f"*/{PLAN}"))
 
 
 def plan_of(store: Store, screen: str) -> dict[str, Any]:
-    """``plan.json`` of a screen.
+    """``plan.json`` of a screen, see :func:`esr1md.store.plans.read_plan`.
 
     Raises
     ------
     InputError
         There is no such screen, or its plan cannot be read.
     """
-    path = store.root / SCREENS / check_screen(screen) / "plan.json"
-    plan = read_json(path)
+    folder = store.root / SCREENS / check_screen(screen)
+    try:
+        plan = read_plan(folder)
+        if plan is not None:
+            planned_in(plan)
+    except (KeyError, TypeError):
+        raise InputError("it lists no replicas", where=str(folder / PLAN), do="run the screen again") from None
     if plan is None:
         known = screens_of(store)
         raise InputError(
             f"no screen '{screen}' in this store", where=f"store {store.root}",
             expected=f"one of {', '.join(known)}" if known else "a store that a screen was run in",
         )  # fmt: skip
-    try:
-        planned_in(plan)
-    except (KeyError, TypeError):
-        raise InputError("it lists no replicas", where=str(path), do="run the screen again") from None
     return plan
 
 
 def planned_in(plan: dict[str, Any]) -> dict[str, list[str]]:
     """Digests of a plan's replicas and transfers."""
     return {
-        "replicas": [replica["digest"] for replica in planned(plan)],
+        "replicas": list(digests_of(plan)),
         "transfers": [repeat["digest"] for repeat in plan.get("transfers", {}).get("repeats", [])],
     }
 

@@ -11,9 +11,7 @@ import random
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -30,8 +28,6 @@ PATIENCE_VARIABLE, PATIENCE_S = "ESR1MD_REMOTE_PATIENCE", 120.0
 SULK_S = 60.0
 #: Seconds before the next try: doubled each time, up to the second.
 WAITS_S = (0.5, 15.0)
-#: Requests under way at once.
-CONNECTIONS = 8
 
 #: fsspec protocols that can be read but not written to, or that lead elsewhere.
 _NOT_STORES = {"http", "https", "data", "zip", "tar", "libarchive", "simplecache", "filecache", "blockcache", "cached",
@@ -214,21 +210,6 @@ class Remote:
             }
 
         return self._patiently(find, folder)
-
-    def together(self, call: Callable[..., Answer], rows: Iterable[tuple]) -> Iterator[Answer]:
-        """``call`` for each row, several at once, a few rows ahead of who asks; the first exception ends the rest."""
-        with ThreadPoolExecutor(CONNECTIONS, thread_name_prefix="remote") as threads:
-            ahead: deque[Future[Answer]] = deque()
-            try:
-                for row in rows:
-                    ahead.append(threads.submit(call, *row))
-                    if len(ahead) >= 4 * CONNECTIONS:
-                        yield ahead.popleft().result()
-                while ahead:
-                    yield ahead.popleft().result()
-            finally:
-                for future in ahead:
-                    future.cancel()
 
     # -- inside ----------------------------------------------------------------------------------------------------
 

@@ -13,11 +13,11 @@ from esr1md.store.artifacts import Store
 from esr1md.store.disk import remove, write_json
 from esr1md.store.layout import debris_of
 from esr1md.store.leases import hold
-from esr1md.store.manifest import read_ending, sync_and_hash
+from esr1md.store.manifest import ending_of, read_ending, sync_and_hash
 from esr1md.store.quarantine import move_to_quarantine
 from esr1md.store.readable import unreadable
 from esr1md.store.unfinished import can_go_on
-from esr1md.store.verify import Finding, Report, ended, look_at, nobody_in, verify
+from esr1md.store.verify import Finding, Report, look_at, nobody_in, verify
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _quarantine_file(store: Store, finding: Finding) -> Repair:
 def _clear(store: Store, finding: Finding) -> Repair:
     path = store.root / finding.where
     with nobody_in(store, path, debris_of(path.name) or path.name) as free:
-        if not free or can_go_on(path) or (not path.name.startswith(".") and ended(path)):
+        if not free or can_go_on(path) or (not path.name.startswith(".") and ending_of(path) is not None):
             return Repair(finding, why="somebody works in it now")
         remove(path)
     return Repair(finding, "cleared")

@@ -23,7 +23,6 @@ from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from esr1md.errors import InputError
 from esr1md.store import database
@@ -381,8 +380,6 @@ def restore(index: Index, rows: Iterable[dict[str, Any]]) -> int:
     sound = []
     for row in rows:
         try:
-            follows = row["follows"]
-            row = {**row, "follows": json.loads(follows) if isinstance(follows, str) else follows}
             sound.append(_row(row["store"], _review(row)))
         except (InputError, ValueError, TypeError, KeyError) as error:
             warnings.warn(f"a review was damaged and is left out: {error}", stacklevel=2)
@@ -411,8 +408,7 @@ def _select(connection: Connection, *where: Any) -> list[Review]:
 
 
 def _insert_of(index: Index) -> Any:
-    dialect = postgresql if database.is_server(index.url) else sqlite
-    return dialect.insert(reviews).on_conflict_do_nothing()
+    return database.insert(index.url, reviews).on_conflict_do_nothing()
 
 
 def _insert(connection: Connection, index: Index, entries: Iterable[Review]) -> None:

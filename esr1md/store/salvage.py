@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import warnings
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,10 @@ def set_aside(url: URL) -> list[dict[str, Any]] | None:
 
 
 def read_reviews(file: Path) -> list[dict[str, Any]]:
-    """Rows of the reviews in a SQLite file, as many as can be read; a warning tells what could not."""
+    """Rows of the reviews in a SQLite file, as many as can be read; a warning tells what could not.
+
+    What they follow is a list, as in the table, unless that is damaged.
+    """
     rows: dict[int, dict[str, Any]] = {}
     lost: str | None = None
     try:
@@ -51,7 +55,7 @@ def read_reviews(file: Path) -> list[dict[str, Any]]:
             for order in ("ASC", "DESC"):
                 try:
                     for row in connection.execute(f"SELECT rowid AS number, * FROM reviews ORDER BY rowid {order}"):
-                        rows[row["number"]] = {name: row[name] for name in row.keys() if name != "number"}
+                        rows[row["number"]] = _as_in_table(row)
                 except sqlite3.DatabaseError as error:
                     lost = str(error)
                 else:
@@ -62,6 +66,13 @@ def read_reviews(file: Path) -> list[dict[str, Any]]:
         warnings.warn(f"{file}: {len(rows)} reviews could be read and are kept; others, if there were any, could not "
                       f"({lost})", stacklevel=4)  # fmt: skip
     return [rows[number] for number in sorted(rows)]
+
+
+def _as_in_table(row: sqlite3.Row) -> dict[str, Any]:
+    values = {name: row[name] for name in row.keys() if name != "number"}
+    with suppress(KeyError, ValueError, TypeError):
+        values["follows"] = json.loads(values["follows"])
+    return values
 
 
 def _damage(file: Path) -> str | None:

@@ -18,13 +18,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from esr1md.errors import InputError
 from esr1md.store.disk import remove, write_file
 from esr1md.store.incoming import Damaged, accept, incoming
-from esr1md.store.layout import DONE, ENDINGS, FAILURE, KINDS, QUARANTINE, check_digest, is_digest
+from esr1md.store.layout import DONE, ENDINGS, FAILURE, KINDS, QUARANTINE, STATES, check_digest, is_digest
 from esr1md.store.manifest import Files, files_of, hash_file, read_ending, sync_and_hash
 from esr1md.store.mirror import forget as forget_unfinished
 from esr1md.store.mirror import unfinished_place
 from esr1md.store.remote import Remote, Unreachable
+from esr1md.store.threads import together
 
 #: A listing answers for so long (s) that a folder is not there; that it is done it answers for ever.
 LISTING_S = 30.0
@@ -32,9 +34,6 @@ LISTING_S = 30.0
 SINGLE_QUESTIONS = 4
 #: Above so many folders a listing is got in parts, so that its answer fits into memory.
 LARGE = 10_000
-
-_STATE = {DONE: "done", FAILURE: "failed"}
-
 
 _opened: dict[tuple[int, Path, str], SharedFolders] = {}
 
@@ -138,11 +137,8 @@ class SharedFolders:
             for attempt in (1, 2):
                 if (final / DONE).is_file():  # another process got it while this one waited
                     return final
-                for ending in ENDINGS:
-                    content = self.remote.read(f"{kind}/{digest}/{ending}")
-                    if content is not None:
-                        break
-                else:
+                ending, content = self._ending(kind, digest)
+                if ending is None:
                     return None
                 try:
                     files = self._parsed_files(content, f"{kind}/{digest}/{ending}")
@@ -160,7 +156,7 @@ class SharedFolders:
     def gather(self, kind: str, digest: str, files: Files, to: Path) -> None:
         """Get the files of a folder there; raises ``Damaged`` where one is missing."""
         rows = [(f"{kind}/{digest}/{name}", to / name) for name in files]
-        for (name, _), there in zip(rows, self.remote.together(self.remote.get, rows), strict=True):
+        for (name, _), there in zip(rows, together(self.remote.get, rows), strict=True):
             if not there:
                 raise Damaged(f"{name} is missing", where=self.remote.url)
 
@@ -237,7 +233,7 @@ class SharedFolders:
                 self._send(kind, digest, ending, record, files)
             elif there.get("files") != files:
                 self._take_theirs(kind, digest, final)
-            self._known[kind][digest] = "done" if there is not None else _STATE[ending]
+            self._known[kind][digest] = "done" if there is not None else STATES[ending]
             forget_unfinished(self.remote, unfinished_place(kind, digest))
         self._note(kind, digest).unlink(missing_ok=True)
 
@@ -267,7 +263,7 @@ class SharedFolders:
     def reindex(self, kind: str, digest: str) -> str | None:
         """Put a folder there in the list, or take it out, as it is; its state."""
         state = self._ask(kind, check_digest(digest))
-        for other in _STATE.values():
+        for other in STATES.values():
             name = f"index/{kind}/{digest}.{other}"
             if other == state:
                 self.remote.write(name, b"")
@@ -278,20 +274,27 @@ class SharedFolders:
     def unindex(self, kind: str, digest: str) -> None:
         """Take back that a folder there is finished; its files stay."""
         place = f"{kind}/{check_digest(digest)}"
-        self.remote.delete(f"index/{place}.{state}" for state in _STATE.values())
+        self.remote.delete(f"index/{place}.{state}" for state in STATES.values())
         self.remote.delete(f"{place}/{ending}" for ending in ENDINGS)
         self._known[kind].pop(digest, None)
         self._failures[kind].pop(digest, None)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
+    def _ending(self, kind: str, digest: str) -> tuple[str, bytes] | tuple[None, None]:
+        """Name and content of the record that ends a folder there."""
+        for ending in ENDINGS:
+            if (content := self.remote.read(f"{kind}/{digest}/{ending}")) is not None:
+                return ending, content
+        return None, None
+
     def _ask(self, kind: str, digest: str) -> str | None:
-        for ending, state in _STATE.items():
-            if self.remote.read(f"{kind}/{digest}/{ending}") is not None:
-                self._known[kind][digest] = state
-                return state
-        self._known[kind].pop(digest, None)
-        return None
+        ending, _ = self._ending(kind, digest)
+        if ending is None:
+            self._known[kind].pop(digest, None)
+            return None
+        self._known[kind][digest] = STATES[ending]
+        return STATES[ending]
 
     def _index_names(self, kind: str) -> Iterator[str]:
         folder = f"index/{kind}"
@@ -317,10 +320,10 @@ class SharedFolders:
 
         self.remote.delete([f"{place}/{FAILURE}"])  # it speaks of files that are about to be replaced
         self._failures[kind].pop(digest, None)
-        for _ in self.remote.together(send, [(name,) for name in files]):
+        for _ in together(send, [(name,) for name in files]):
             pass
         self.remote.write(f"{place}/{ending}", json.dumps(record, sort_keys=True).encode())
-        self.remote.write(f"index/{place}.{_STATE[ending]}", b"")
+        self.remote.write(f"index/{place}.{STATES[ending]}", b"")
         if ending == DONE:
             self.remote.delete([f"index/{place}.failed"])
 
@@ -341,14 +344,18 @@ class SharedFolders:
     def _parsed(self, content: bytes, name: str) -> dict[str, Any]:
         try:
             record = json.loads(content)
-        except ValueError:
+        except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
             raise Damaged(f"{name} is damaged: it holds no record", where=self.remote.url)
         return record
 
     def _parsed_files(self, content: bytes, name: str) -> Files:
-        files = files_of(self._parsed(content, name), f"{self.remote.url}/{name}")
+        record = self._parsed(content, name)
+        try:
+            files = files_of(record, f"{self.remote.url}/{name}")
+        except InputError as error:
+            raise Damaged(error.what, where=error.where) from None
         if files is None:
             raise Damaged(f"{name} is damaged: it lists no files", where=self.remote.url)
         return files

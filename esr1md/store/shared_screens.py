@@ -14,6 +14,7 @@ from esr1md.store.disk import read_json, write_json
 from esr1md.store.layout import SCREENS, check_file, check_screen
 from esr1md.store.manifest import hash_file, list_files
 from esr1md.store.remote import Remote
+from esr1md.store.threads import together
 
 #: What is shared besides results.
 FOLDERS = (SCREENS, "explore")
@@ -36,7 +37,7 @@ def send_folder(remote: Remote, root: Path, folder: str, name: str) -> int:
             digest = hash_file(root / place / file)["sha256"]
             if seen.get(file, {}).get("sha256") != digest:
                 changed[file] = digest
-    for _ in remote.together(lambda file: remote.send(root / place / file, f"{place}/{file}"), [(f,) for f in changed]):
+    for _ in together(remote.send, [(root / place / file, f"{place}/{file}") for file in changed]):
         pass
     if changed:
         there = remote.listing(place)

@@ -6,7 +6,6 @@ folder, a link or a device ends the merge by name.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tarfile
@@ -17,15 +16,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from esr1md.errors import InputError
-from esr1md.store import database
 from esr1md.store.artifacts import Store
-from esr1md.store.bundle import END, FORMAT, HEAD, REVIEWS, fingerprint
+from esr1md.store.bundle import END, FORMAT, HEAD, REVIEWS, fingerprint, screen_files
 from esr1md.store.incoming import Damaged
-from esr1md.store.layout import ENDINGS, KINDS, SCREENS, check_file, check_screen, is_digest
-from esr1md.store.location import is_url
-from esr1md.store.manifest import Files, files_of, list_files
+from esr1md.store.layout import ENDINGS, KINDS, SCREENS, SQLITE_NAME, check_file, check_screen, is_digest
+from esr1md.store.manifest import Files, ending_of, files_of, hash_bytes, list_files
+from esr1md.store.plans import PLAN
 from esr1md.store.references import plan_of, screens_of
-from esr1md.store.remote import Remote
+from esr1md.store.remote import Remote, is_url
 from esr1md.store.salvage import read_reviews
 from esr1md.store.shared import SharedFolders
 
@@ -137,7 +135,7 @@ class _Folder(Source):
         for kind in KINDS:
             base = self.store.root / kind
             for path in sorted(base.iterdir()) if base.is_dir() else ():
-                ending = next((name for name in ENDINGS if (path / name).is_file()), None)
+                ending = ending_of(path)
                 if not is_digest(path.name) or ending is None:
                     continue
                 try:
@@ -151,11 +149,8 @@ class _Folder(Source):
 
     def loose(self) -> Iterator[tuple[str, bytes]]:
         for name in self.screens:
-            folder = self.store.root / SCREENS / name
-            for file in list_files(folder):
-                if not any(part.startswith(".") for part in file.split("/")):
-                    yield f"{SCREENS}/{name}/{file}", (folder / file).read_bytes()
-        own = self.store.root / database.SQLITE_NAME
+            yield from screen_files(self.store, name)
+        own = self.store.root / SQLITE_NAME
         if lines := _review_lines(own) if own.is_file() else "":
             yield REVIEWS, lines.encode()
 
@@ -177,8 +172,6 @@ def _review_lines(index: Path) -> str:
     """The reviews in a store's own index, as :func:`esr1md.store.reviews.export_lines` writes them."""
     lines = []
     for row in read_reviews(index):
-        follows = row["follows"]
-        row = {**row, "follows": json.loads(follows) if isinstance(follows, str) else follows}
         lines.append(json.dumps({name: value for name, value in row.items() if name != "store"}, ensure_ascii=False))
     return "".join(f"{line}\n" for line in lines)
 
@@ -197,8 +190,8 @@ class _Bucket(Source):
                 self._files.setdefault(check_screen(name), []).append(check_file(file))
         self.screens = {}
         for name, files in self._files.items():
-            if "plan.json" in files:
-                self.screens[name] = _fingerprint(remote.read(f"{SCREENS}/{name}/plan.json"), f"{SCREENS}/{name}")
+            if PLAN in files:
+                self.screens[name] = _fingerprint(remote.read(f"{SCREENS}/{name}/{PLAN}"), f"{SCREENS}/{name}")
 
     def folders(self, broken: Callable[[str, str], None]) -> Iterator[Offered]:
         for kind in KINDS:
@@ -292,7 +285,7 @@ class _Bundle(Source):
             if name == END:
                 end = content
             else:
-                found[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                found[name] = hash_bytes(content)
                 yield name, content
             self._next = next(self._members, None)
         try:

@@ -2,28 +2,19 @@
 
 ``.DIGEST.tmp`` is nobody's: made under a lock of the file system, or left behind on purpose. Who makes a digest under a
 lease of a database works in ``.DIGEST.OWNER.tmp``, since an owner that has lost its lease may not know yet and still
-write. Only the folder of a process that has certainly ended is gone on with as it is; of any other's, a copy is.
+write. Only the folder of a process that has certainly ended is gone on with as it is; of any other's, a copy is:
+``.lost`` is such a one, taken from an owner that may still write, and ``.copy`` its copy, half made.
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from esr1md.store.disk import remove
-from esr1md.store.layout import CHECKPOINTS
+from esr1md.store.layout import CHECKPOINTS, COMING, debris_of
 from esr1md.store.leases import Hold
-
-#: ``tmp``: being worked in; ``lost``: taken from an owner that may still write; ``copy``: of such a one, half made.
-_NAME = re.compile(r"\.([^.]+)(?:\.([0-9a-f]{32}))?\.(?:tmp|lost|copy)")
-
-
-def digest_in_progress(name: str) -> str | None:
-    """The digest that an unfinished folder of that name is for; ``None`` for any other name."""
-    match = _NAME.fullmatch(name)
-    return match and match[1]
 
 
 def begin(final: Path, held: Hold) -> Path:
@@ -37,7 +28,8 @@ def begin(final: Path, held: Hold) -> Path:
         The right to make it.
     """
     own = _folder(final, held.owner)
-    others = [path for path in final.parent.glob(f".{final.name}.*") if digest_in_progress(path.name) and path != own]
+    beside = (path for path in final.parent.glob(f".{final.name}.*") if debris_of(path.name))
+    others = [path for path in beside if path.suffix not in COMING and path != own]
     free = {own, _folder(final, None)}
     if held.predecessor is not None and held.predecessor_gone:
         free.add(_folder(final, held.predecessor))

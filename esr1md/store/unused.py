@@ -19,10 +19,12 @@ from esr1md.errors import InputError
 from esr1md.store.artifacts import Store
 from esr1md.store.disk import sync
 from esr1md.store.layout import DONE, KINDS, QUARANTINE, SCREENS, debris_of, is_digest
-from esr1md.store.quarantine import WHY
+from esr1md.store.manifest import ending_of
+from esr1md.store.plans import PLAN
+from esr1md.store.quarantine import WHY, in_quarantine
 from esr1md.store.references import PREPARATIONS, references, screens_of
 from esr1md.store.unfinished import can_go_on
-from esr1md.store.verify import ended, nobody_in
+from esr1md.store.verify import nobody_in
 
 
 @dataclass(frozen=True)
@@ -84,10 +86,8 @@ class Unneeded:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False) and (why := self._why(kind, entry.name)):
                         yield from self._if_old(f"{kind}/{entry.name}", Path(entry.path), why, now)
-        aside = self.store.root / QUARANTINE
-        for path in sorted(aside.iterdir()) if aside.is_dir() else ():
-            if not path.name.endswith(WHY):
-                yield from self._if_old(f"{QUARANTINE}/{path.name}", path, "in quarantine", now)
+        for path in in_quarantine(self.store.root):
+            yield from self._if_old(f"{QUARANTINE}/{path.name}", path, "in quarantine", now)
         if self.store.shared is not None:
             yield from self._there(now)
 
@@ -122,11 +122,12 @@ class Unneeded:
         if again and self._plans != (now := self._seen_plans()):
             self._plans, self.needed = now, references(self.store)
         folder = self.store.root / kind / name
-        if folder.is_dir() and not can_go_on(folder) and (name.startswith(".") or not ended(folder)):
+        if folder.is_dir() and not can_go_on(folder) and (name.startswith(".") or ending_of(folder) is None):
             return "left by a process that was ended"
-        if (kind, digest) in self.needed or (kind in PREPARATIONS and self.needed.planned):
-            return None
-        return "no screen needs it"
+        return None if self._may_be_needed(kind, digest) else "no screen needs it"
+
+    def _may_be_needed(self, kind: str, digest: str) -> bool:
+        return (kind, digest) in self.needed or (kind in PREPARATIONS and self.needed.planned > 0)
 
     def _if_old(self, where: str, path: Path, why: str, now: float) -> Iterator[Unused]:
         size, newest = _measure(path)
@@ -137,7 +138,7 @@ class Unneeded:
         shared = self.store.shared
         for kind in KINDS:
             for digest in sorted(shared.listed(kind)):
-                if (kind, digest) not in self.needed and not (kind in PREPARATIONS and self.needed.planned):
+                if not self._may_be_needed(kind, digest):
                     yield from self._if_old_there(f"{kind}/{digest}", "no screen needs it", now)
         mirrored = {tuple(path.split("/")[:2]) for path in shared.remote.listing("unfinished")}
         for kind, digest in sorted(mirrored):
@@ -160,7 +161,7 @@ class Unneeded:
 
     def _seen_plans(self) -> dict[str, tuple[int, int]]:
         found = {}
-        for path in (self.store.root / SCREENS).glob("*/plan.json"):
+        for path in (self.store.root / SCREENS).glob(f"*/{PLAN}"):
             stat = path.stat()
             found[path.parent.name] = (stat.st_mtime_ns, stat.st_size)
         return found

@@ -6,9 +6,7 @@ Nothing is changed, and nothing is kept of a folder that is well, so that a mill
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,10 +16,11 @@ from esr1md.errors import InputError
 from esr1md.store.artifacts import Store, failure_record
 from esr1md.store.disk import read_json
 from esr1md.store.incoming import incoming_lock
-from esr1md.store.layout import ENDINGS, FAILURE, KINDS, QUARANTINE, SCREENS, debris_of, is_digest
+from esr1md.store.layout import COMING, FAILURE, KINDS, SCREENS, debris_of, is_digest
 from esr1md.store.leases import hold
-from esr1md.store.manifest import differences, files_of, read_ending, spec_problem
-from esr1md.store.plans import planned
+from esr1md.store.manifest import differences, ending_of, files_of, read_ending, spec_problem
+from esr1md.store.plans import PLAN, digests_of
+from esr1md.store.threads import together
 from esr1md.store.unfinished import can_go_on
 
 #: Called with how many folders have been looked at.
@@ -133,17 +132,10 @@ def place_of(text: str) -> tuple[str, str]:
 def _side_by_side(store: Store, kind: str, quick: bool) -> Iterator[list[Finding]]:
     """The findings of each entry of a kind's folder; files are read by several threads, a few folders ahead."""
     base = store.root / kind
-    if not base.is_dir():
-        return
-    workers = min(8, os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers, thread_name_prefix="verify") as threads, os.scandir(base) as entries:
-        ahead: deque[Future[list[Finding]]] = deque()
-        for entry in entries:
-            ahead.append(threads.submit(look_at, store, kind, entry.name, quick))
-            if len(ahead) > 4 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+    if base.is_dir():
+        with os.scandir(base) as entries:
+            rows = ((store, kind, entry.name, quick) for entry in entries)
+            yield from together(look_at, rows, min(8, os.cpu_count() or 1))
 
 
 def look_at(store: Store, kind: str, name: str, quick: bool) -> list[Finding]:
@@ -186,24 +178,19 @@ def _findings(store: Store, kind: str, name: str, quick: bool) -> Iterator[Findi
 def _unfinished(store: Store, kind: str, digest: str, path: Path) -> Iterator[Finding]:
     """A folder without an ending: nothing to speak of while somebody works in it."""
     with nobody_in(store, path, digest) as free:
-        if free and path.is_dir() and (path.name.startswith(".") or not ended(path)):
+        if free and path.is_dir() and (path.name.startswith(".") or ending_of(path) is None):
             yield Finding("checkpoint" if can_go_on(path) else "debris", f"{kind}/{path.name}")
 
 
 @contextmanager
 def nobody_in(store: Store, path: Path, digest: str) -> Iterator[bool]:
     """Keep others out of a folder of unfinished work; yields whether none is in it."""
-    if path.name.endswith((".incoming", ".replaced")):
+    if path.suffix in COMING:
         lock = incoming_lock(path.with_name(digest), wait=False)
     else:
         lock = hold(store, path.parent.name, digest, wait=False)
     with lock as free:
         yield bool(free)
-
-
-def ended(folder: Path) -> bool:
-    """Whether a folder holds a result or a failure record."""
-    return any((folder / ending).is_file() for ending in ENDINGS)
 
 
 def _unreadable_json(folder: Path) -> Iterator[str]:
@@ -218,32 +205,25 @@ def verify_screens(store: Store) -> Iterator[Finding]:
     """Plans that cannot be read, and replicas of ended screens that are not there."""
     there = store.states("replicas")
     for folder in sorted((store.root / SCREENS).glob("*/")):
-        place, plan, run = f"{SCREENS}/{folder.name}", None, None
-        for name in ("plan.json", "run.json", "ranking.json"):
+        place, read = f"{SCREENS}/{folder.name}", {}
+        for name in (PLAN, "run.json", "ranking.json"):
             try:
-                found = read_json(folder / name)
+                read[name] = read_json(folder / name)
             except InputError as error:
-                what = "unreadable plan" if name == "plan.json" else "unreadable record"
+                what = "unreadable plan" if name == PLAN else "unreadable record"
                 yield Finding(what, f"{place}/{name}", error.what)
-                continue
-            plan, run = (found, run) if name == "plan.json" else (plan, found if name == "run.json" else run)
-        if plan is None:
+        if read.get(PLAN) is None:
             continue
         try:
-            digests = {replica["digest"] for replica in planned(plan)}
+            digests = set(digests_of(read[PLAN]))
         except (KeyError, TypeError, InputError):
-            yield Finding("unreadable plan", f"{place}/plan.json", "it lists no replicas")
+            yield Finding("unreadable plan", f"{place}/{PLAN}", "it lists no replicas")
             continue
         missing = sum(digest not in there for digest in digests)
         broken = sum(not is_digest(digest) for digest in digests)
         if broken:
-            yield Finding("unreadable plan", f"{place}/plan.json", f"{broken} replicas have no digest")
+            yield Finding("unreadable plan", f"{place}/{PLAN}", f"{broken} replicas have no digest")
         elif missing:
+            run = read.get("run.json")
             ended = isinstance(run, dict) and run.get("finished") is not None
             yield Finding("missing" if ended else "unfinished", place, f"{missing} of {len(digests)} replicas")
-
-
-def quarantined(store: Store) -> int:
-    """How many files and folders are in quarantine."""
-    folder = store.root / QUARANTINE
-    return sum(not name.endswith(".why.json") for name in os.listdir(folder)) if folder.is_dir() else 0

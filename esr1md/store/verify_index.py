@@ -13,8 +13,9 @@ from esr1md.store import database
 from esr1md.store.artifacts import Store
 from esr1md.store.disk import read_json
 from esr1md.store.index import Index, open_index
-from esr1md.store.layout import DONE, FAILURE, SCREENS, is_digest
-from esr1md.store.plans import planned
+from esr1md.store.layout import SCREENS, SQLITE_NAME, STATES, is_digest
+from esr1md.store.manifest import ending_of
+from esr1md.store.plans import PLAN, digests_of
 from esr1md.store.records import replica_row
 from esr1md.store.tables import members, replicas
 from esr1md.store.verify import Finding
@@ -32,7 +33,7 @@ def verify_index(store: Store, *, quick: bool = False) -> Iterator[Finding]:
         Compare only what is done and what has failed, not the rows' contents.
     """
     url = database.database_url(store.root)
-    place = database.shown(url) if database.is_server(url) else database.SQLITE_NAME
+    place = database.shown(url) if database.is_server(url) else SQLITE_NAME
     file = database.sqlite_file(url)
     if file is not None and not file.is_file():
         if next(_digests_here(store), None) is not None:
@@ -87,8 +88,7 @@ def _digests_here(store: Store) -> Iterator[str]:
 
 
 def _status(store: Store, digest: str) -> str | None:
-    folder = store.root / "replicas" / digest
-    return "done" if (folder / DONE).is_file() else "failed" if (folder / FAILURE).is_file() else None
+    return STATES.get(ending_of(store.root / "replicas" / digest))
 
 
 def _row(store: Store, digest: str) -> dict[str, Any] | None:
@@ -121,10 +121,10 @@ def _other_screens(store: Store, index: Index) -> Iterator[str]:
     query = select(members.c.screen, func.count()).where(members.c.store == index.store).group_by(members.c.screen)
     known = dict(index.read(lambda connection: [tuple(row) for row in connection.execute(query)]))
     sizes = {}
-    for path in (store.root / SCREENS).glob("*/plan.json"):
+    for path in (store.root / SCREENS).glob(f"*/{PLAN}"):
         try:
             plan = read_json(path)
-            sizes[plan["screen"]] = len({replica["digest"] for replica in planned(plan)})
+            sizes[plan["screen"]] = len(set(digests_of(plan)))
         except (InputError, KeyError, TypeError):
             continue  # told by verify_screens
     yield from (name for name, count in sizes.items() if known.get(name, 0) != count)

@@ -9,13 +9,14 @@ from typing import Any
 
 from esr1md.store.artifacts import Store
 from esr1md.store.incoming import Damaged, differences_of
-from esr1md.store.layout import DONE, ENDINGS, FAILURE, KINDS, is_digest
+from esr1md.store.layout import ENDINGS, KINDS, STATES, is_digest
 from esr1md.store.manifest import Files, hash_file
+from esr1md.store.shared import LARGE
+from esr1md.store.threads import together
 from esr1md.store.verify import Finding, Report
 
 #: Folders whose objects are listed at once: those that begin with two hex digits.
 _PREFIXES = [f"{number:02x}" for number in range(256)]
-_INDEXED = {DONE: "done", FAILURE: "failed"}
 
 
 def verify_shared(
@@ -38,14 +39,12 @@ def verify_shared(
             yield Finding("damaged there", f"{kind}/{digest}", wrong)
     seen = 0
     for kind in KINDS if not places else ():
-        few = len(store.shared.listed(kind)) < 10_000
+        few = len(store.shared.listed(kind)) < LARGE
         for prefix in [""] if few else _PREFIXES:
             folders = _by_digest(store.shared.remote.listing(kind, prefix))
             indexed = set(store.shared.remote.listing(f"index/{kind}", prefix))
             rows = [(store, kind, digest, sizes, quick) for digest, sizes in folders.items()]
-            for (_, _, digest, sizes, _), wrong in zip(
-                rows, store.shared.remote.together(damage_there, rows), strict=True
-            ):
+            for (_, _, digest, sizes, _), wrong in zip(rows, together(damage_there, rows), strict=True):
                 if seen % 64 == 0:
                     report(seen)
                 seen += 1
@@ -60,12 +59,11 @@ def verify_shared(
 
 def damage_there(store: Store, kind: str, digest: str, sizes: dict[str, int], quick: bool = False) -> str | None:
     """What is wrong with one folder there; ``None`` for one that is well, or that was not sent to its end yet."""
-    shared = store.shared
-    ending = next((name for name in ENDINGS if name in sizes), None)
+    ending = _ending_in(sizes)
     if ending is None:
         return None
     try:
-        files = shared.files(kind, digest, ending)
+        files = store.shared.files(kind, digest, ending)
         if files is None:
             return None  # it has just been removed
         for name, entry in files.items():
@@ -98,6 +96,10 @@ def _by_digest(listing: dict[str, dict[str, Any]]) -> dict[str, dict[str, int]]:
     return found
 
 
+def _ending_in(sizes: dict[str, int]) -> str | None:
+    return next((name for name in ENDINGS if name in sizes), None)
+
+
 def _marker_fits(digest: str, sizes: dict[str, int], indexed: set[str]) -> bool:
-    ending = next((name for name in ENDINGS if name in sizes), None)
-    return ending is None or f"{digest}.{_INDEXED[ending]}" in indexed
+    ending = _ending_in(sizes)
+    return ending is None or f"{digest}.{STATES[ending]}" in indexed

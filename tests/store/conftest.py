@@ -1,8 +1,24 @@
-"""Both databases that an index can be kept in, for the tests of the store."""
+"""A store, and both databases that its index can be kept in."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from esr1md.store import Store
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path)
+
+
+@pytest.fixture
+def own(store, monkeypatch) -> Path:
+    """The store's own database file, which is to be used."""
+    monkeypatch.delenv("ESR1MD_DATABASE_URL", raising=False)
+    return store.root / "store.sqlite"
 
 
 @pytest.fixture

@@ -45,11 +45,6 @@ ROW = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path)
-
-
 def python(code: str, *arguments: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", code, *arguments], cwd=REPOSITORY, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
@@ -146,13 +141,6 @@ def test_an_open_index_is_opened_again_for_nothing(database, store):
 
 
 # -- SQLite ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own(store, monkeypatch) -> Path:
-    """The store's own database file, which is to be used."""
-    monkeypatch.delenv("ESR1MD_DATABASE_URL", raising=False)
-    return store.root / "store.sqlite"
 
 
 def test_readers_and_writers_do_not_wait_for_each_other(own, store):

@@ -7,10 +7,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tarfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -186,6 +188,15 @@ def test_damaged_folders_are_left_out_by_name(theirs, tmp_path):
     assert [ours.find("replicas", digest) for digest in digests[:3]] == [None] * 3
     assert list((ours.root / "replicas").glob(".*")) == []
     assert ours.find("replicas", digests[3]) and came.screens == ["other", "small"]
+
+
+def test_a_damaged_review_is_one_line(theirs, tmp_path):
+    other, _ = theirs
+    with closing(sqlite3.connect(other.root / "store.sqlite")) as index, index:
+        index.execute("UPDATE reviews SET follows = '[' WHERE screen = 'small'")
+    with pytest.raises(InputError, match=r"reviews.jsonl, line \d: 'follows' is not a list") as caught:
+        merge(Store(tmp_path / "ours"), str(other.root))
+    assert "\n" not in str(caught.value)
 
 
 def test_folders_of_an_older_version_are_read_before_they_come(theirs, tmp_path):

@@ -42,18 +42,6 @@ def produce_replica(store: Store, variant: str, seed: int, fails: bool = False) 
     return digest
 
 
-@pytest.fixture
-def store(tmp_path) -> Store:
-    return Store(tmp_path)
-
-
-@pytest.fixture
-def own(store, monkeypatch) -> Path:
-    """The store's own database file, which is to be used."""
-    monkeypatch.delenv("ESR1MD_DATABASE_URL", raising=False)
-    return store.root / "store.sqlite"
-
-
 def plan_screen(store: Store, screen: str, digests: list[str]) -> None:
     folder = store.root / "screens" / screen
     folder.mkdir(parents=True)

@@ -374,6 +374,19 @@ def test_a_corrupted_object_is_found_and_mended(bucket, machine, has_copy):
     assert list(verify_shared(machine("d"))) == []
 
 
+@pytest.mark.parametrize("files", ["no list", {"../outside": {"bytes": 1, "sha256": "0" * 64}}, {"a": {"bytes": -1}}])
+def test_a_damaged_list_of_files_costs_its_folder_only(bucket, machine, files):
+    theirs = machine("a")
+    theirs.produce("poses", DIGEST, write_result, spec=SPEC)
+    put(bucket, f"poses/{DIGEST}/{DONE}", json.dumps({"files": files}).encode())
+    ours = machine("b")
+    with pytest.raises(Damaged):
+        ours.find("poses", DIGEST)
+    assert [(f.what, f.where) for f in verify_shared(ours)] == [("damaged there", f"poses/{DIGEST}")]
+    assert any("quarantine/poses-" in each.done for each in repair(ours))
+    assert ours.produce("poses", DIGEST, write_result, spec=SPEC) and list(verify_shared(machine("c"))) == []
+
+
 def test_a_list_that_differs_from_the_folders_is_mended(bucket, machine):
     ours = machine("a")
     ours.produce("poses", DIGEST, write_result, spec=SPEC)
