@@ -331,6 +331,8 @@ def test_a_measured_rate_comes_before_a_guess_and_finished_replicas_before_both(
     timed = _on_rented_gpus(tmp_path)
     assert timed.estimate.measured and timed.estimate.left == 6
     assert timed.estimate.replica_seconds == 101.0 and "median of 3 replicas" in timed.estimate.basis.words
+    (Store(tmp_path / "store").folder("replicas", rated.jobs[3].spec.digest) / "record.json").write_text("{")
+    assert "median of 2 replicas" in _on_rented_gpus(tmp_path).estimate.basis.words, "damaged: it costs its time only"
 
 
 def _finish_on(store: Store, job, platform: str, seconds: float) -> None:

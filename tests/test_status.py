@@ -30,6 +30,7 @@ from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.slots import Device, held
 from esr1md.errors import InputError, StageError, StoppedEarly
 from esr1md.screen import endings
+from esr1md.screen.finish import death, mark_run
 from esr1md.screen.machine import Gpu, Machine, MachineWatch
 from esr1md.screen.metrics import MetricsServer, openmetrics_text, write_textfile
 from esr1md.screen.progress import SILENT_S, Speed, own_process, progress_file, write_progress
@@ -129,13 +130,13 @@ def test_a_watch_follows_a_screen_as_it_goes(screen):
 
 def test_what_has_ended_is_read_once(screen, monkeypatch):
     read: list[str] = []
-    really = endings._json
+    really = endings.whole_json
 
     def counted(path: Path):
         read.append(path.parent.name)
         return really(path)
 
-    monkeypatch.setattr(endings, "_json", counted)
+    monkeypatch.setattr(endings, "whole_json", counted)
     for number in range(8):
         screen.finish(number)
     watch = ScreenWatch(screen.store)
@@ -164,13 +165,27 @@ def test_a_large_screen_is_read_from_the_index(tmp_path, monkeypatch):
             )  # fmt: skip
     upsert(index, rows)
     read: list[str] = []
-    really = endings._json
-    monkeypatch.setattr(endings, "_json", lambda path: read.append(path.parent.name) or really(path))
+    really = endings.whole_json
+    monkeypatch.setattr(endings, "whole_json", lambda path: read.append(path.parent.name) or really(path))
     watch = ScreenWatch(screen.store)
     seen = watch.look()
     assert (seen.done, seen.waiting, seen.finished_last_hour, seen.notes) == (endings.FEW + 10, 10, 5, ())
     assert set(read) == set(screen.digests[:5])
     assert sorted(set(watch.replica_seconds())) == [40.0, 70.0]
+
+
+def test_what_a_crash_of_the_machine_tore_is_passed_over(screen):
+    screen.run_by()
+    for number in (0, 1):
+        screen.report(number)
+    progress_file(screen.store, screen.digests[0]).write_bytes(b"")
+    (screen.folder / "runs" / "elsewhere-7.json").write_bytes(b'{"host": "elsewh')
+    (screen.folder / "run.json").write_bytes(b"")
+    seen = screen_status(screen.store)
+    assert (len(seen.running), seen.waiting, [runner.host for runner in seen.runners]) == (1, 11, [HOST])
+    assert death(screen.store, screen.digests[0]) is None
+    mark_run(screen.store, screen.name, started=1.0, finished=None)
+    assert json.loads((screen.folder / "run.json").read_text())["started"] == 1.0
 
 
 def test_an_index_that_cannot_be_read_is_said_and_the_folders_count(tmp_path, monkeypatch):

@@ -66,7 +66,8 @@ def verify(
 
     An object store is read once, whole, without --quick.
     """
-    from esr1md.store.verify import place_of, quarantined
+    from esr1md.store.quarantine import in_quarantine
+    from esr1md.store.verify import place_of
     from esr1md.store.verify import verify as look
     from esr1md.store.verify_index import verify_index
     from esr1md.store.verify_shared import verify_shared
@@ -92,7 +93,7 @@ def verify(
         summary = {
             "store": str(kept.root), "object_store": kept.shared and kept.shared.remote.url, "quick": quick,
             "folders": seen["here"] + seen["in the object store"], "problems": problems,
-            "quarantined": quarantined(kept), "findings": [finding.to_json() for finding in findings],
+            "quarantined": len(in_quarantine(kept.root)), "findings": [finding.to_json() for finding in findings],
         }  # fmt: skip
         if json:
             write_json(out, summary)

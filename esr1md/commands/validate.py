@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     from esr1md.scoring.claims import ClaimCheck
     from esr1md.scoring.coverage import Coverage
-    from esr1md.scoring.evidence import ClinicalResult, Evidence
+    from esr1md.scoring.evidence import ClinicalResult
     from esr1md.scoring.rank_agreement import RankAgreement
     from esr1md.scoring.validation import Validation
-    from esr1md.store import Store
 
 StoreArgument = Annotated[
     Path, typer.Argument(metavar="STORE", envvar="ESR1MD_STORE", help="Folder that 'esr1md screen' wrote to.")
@@ -54,6 +53,7 @@ def validate(
     with document_output(json) as out:
         from esr1md.commands.terminal import stderr_console
         from esr1md.scoring.evidence import evidence
+        from esr1md.screen.validation import stored_validation
 
         published = evidence()
         wanted = published.claims_named([word.strip() for word in claims.split(",")]) if claims else None
@@ -152,33 +152,6 @@ def coverage(
         from rich.console import Group
 
         show(Group(*views))
-
-
-def stored_validation(store: Store, name: str, published: Evidence, claims: Iterable | None = None) -> Validation:
-    """The validation of one screen, from whatever replicas have finished.
-
-    Raises
-    ------
-    InputError
-        No such screen.
-    """
-    from esr1md.config import Thresholds
-    from esr1md.scoring.cells import matrix
-    from esr1md.scoring.validation import validate_screen
-    from esr1md.screen.finish import collect, read_plan
-
-    plan = read_plan(store, name)
-    observations, failures = collect(store, plan)
-    return validate_screen(
-        screen=plan["screen"],
-        protocol=plan["protocol"]["name"],
-        cells=matrix(observations, failures, [ligand["name"] for ligand in plan["ligands"]]),
-        evidence=published,
-        claims=claims,
-        thresholds=Thresholds.model_validate(plan["config"]["thresholds"]),
-        production_ps=plan["production_ps"],
-        n_planned=len(plan["replicas"]),
-    )
 
 
 # -- what the terminal shows --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from esr1md.workers import WorkerDied, WorkerPool
 CHUNK, ROW_LIMIT_S = 8, 120.0
 #: Memory that one process may take; a row that needs more (suramin's resonance forms: 3.5 GB) is given up.
 MEMORY_BYTES = 2 * 2**30
+TOO_HUNGRY = f"needs more than {MEMORY_BYTES / 2**30:.0f} GB of memory"
 
 
 class StoreProblem(InputError):
@@ -103,15 +104,20 @@ def prepare_library(
 
 def prepare_rows(rows: list[InputRow], settings: LibrarySettings) -> list[dict[str, Any]]:
     """The journal entries of some rows; called in a worker process, which ends itself when one row takes too long."""
-    limit_memory()
     return [_prepare_row(row, settings) for row in rows]
 
 
-def limit_memory() -> None:
-    """Let this process take at most :data:`MEMORY_BYTES` of its own."""
+@contextmanager
+def row_limits() -> Iterator[None]:
+    """In a worker: above :data:`MEMORY_BYTES` a ``MemoryError``, after :data:`ROW_LIMIT_S` the process ends itself."""
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     limit = MEMORY_BYTES if most == resource.RLIM_INFINITY else min(MEMORY_BYTES, most)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+    faulthandler.dump_traceback_later(ROW_LIMIT_S, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 #: What a worker is asked to do.
@@ -120,9 +126,9 @@ prepare_in_worker = prepare_rows
 
 def _prepare_row(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
     start = time.perf_counter()
-    faulthandler.dump_traceback_later(ROW_LIMIT_S, exit=True)
     try:
-        entry = _prepared(row, settings)
+        with row_limits():
+            entry = _prepared(row, settings)
     except StoreProblem:
         raise
     except InputError as error:
@@ -130,11 +136,9 @@ def _prepare_row(row: InputRow, settings: LibrarySettings) -> dict[str, Any]:
     except (MemoryError, StageError) as error:
         cause = error.cause if isinstance(error, StageError) else "MemoryError"
         hungry = cause.startswith("MemoryError")  # the store keeps what a stage raised as its failure
-        entry = {"failure": f"needs more than {MEMORY_BYTES / 2**30:.0f} GB of memory" if hungry else cause}
+        entry = {"failure": TOO_HUNGRY if hungry else cause}
     except Exception as error:  # one bad row never stops the rest; the record says what it was
         entry = {"failure": f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-    finally:
-        faulthandler.cancel_dump_traceback_later()
     return {"number": row.number, "line": row.line, "name": row.name, **entry,
             "seconds": round(time.perf_counter() - start, 4)}  # fmt: skip
 

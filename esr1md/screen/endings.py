@@ -7,11 +7,9 @@ the listing is looked at.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from array import array
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from esr1md.errors import InputError
+from esr1md.screen.progress import whole_json
 from esr1md.store.artifacts import DONE, FAILURE, Store
 
 #: With fewer new folders than this the index is not asked.
@@ -94,10 +93,6 @@ class Endings:
     def ended(self, digest: str) -> bool:
         return self._state[self._number[digest]] != _UNKNOWN
 
-    def by_cause(self) -> Counter[str]:
-        """Failures as ``stage: cause``."""
-        return Counter(f"{failed.stage}: {failed.cause}" for failed in self.failures.values())
-
     def refresh(self) -> None:
         """Look at what is new since the last time."""
         if not self.digests:
@@ -125,9 +120,10 @@ class Endings:
     def _look_again(self) -> None:
         """At some failures in turn: one may have been forgotten and made anew, in a folder of the same inode."""
         failed = np.flatnonzero((self._inode != 0) & (self._state == _FAILED))
-        for number in np.roll(failed, -self._turn)[:AGAIN].tolist():
-            if not (self._folder / self.digests[number] / FAILURE).is_file():
-                self._forget(np.arange(len(self._state)) == number)
+        asked = np.roll(failed, -self._turn)[:AGAIN].tolist()
+        gone = [number for number in asked if not (self._folder / self.digests[number] / FAILURE).is_file()]
+        if gone:
+            self._forget(np.isin(np.arange(len(self._state)), gone))
         self._turn = (self._turn + AGAIN) % max(1, len(failed))
 
     def _set_done(self, number: int, seconds: float, finished: float) -> None:
@@ -177,12 +173,12 @@ class Endings:
 
     def _read(self, number: int, folder: Path) -> None:
         """What ends a folder; nothing where it is still being put in its place."""
-        done = _json(folder / DONE)
+        done = whole_json(folder / DONE)
         if done is not None:
-            record = _json(folder / "record.json") or {}
+            record = whole_json(folder / "record.json") or {}
             self._set_done(number, _seconds(record), _instant(done.get("finished")))
             return
-        failure = _json(folder / FAILURE)
+        failure = whole_json(folder / FAILURE)
         if failure is not None:
             self._set_failed(number, failure)
 
@@ -219,12 +215,3 @@ def _seconds(record: Mapping[str, Any]) -> float:
 def _instant(text: str | None) -> float:
     """Seconds since 1970 of an ISO date."""
     return datetime.fromisoformat(text).timestamp() if text else float("nan")
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except ValueError:  # damaged; 'esr1md store verify' says so
-        return None

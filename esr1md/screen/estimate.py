@@ -6,7 +6,6 @@ The time of a replica is the median of finished ones where the store has some; e
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from esr1md.dynamics.protocol import Protocol
 from esr1md.dynamics.slots import GPU_PLATFORMS, Packing
 from esr1md.dynamics.throughput import Measurement, measurements, recall, speed_digest
 from esr1md.screen.jobs import Jobs
+from esr1md.screen.progress import whole_json
 from esr1md.specs import WILD_TYPE, Cell
 from esr1md.store.artifacts import Store
 from esr1md.units import Price
@@ -136,6 +136,7 @@ def estimate(
     platform: PlatformChoice,
     packing: Packing,
     store: Store,
+    states: Mapping[str, str],
     *,
     per_device: float = 1,
     price: Price | None = None,
@@ -144,12 +145,14 @@ def estimate(
 
     Parameters
     ----------
+    states
+        ``done`` or ``failed`` by digest of a replica (:meth:`esr1md.store.artifacts.Store.states`).
     per_device
         Simulations that share a GPU, where one is used.
     price
         Of a GPU hour or a core hour.
     """
-    left, cells, done = _left(jobs, store.states("replicas"))
+    left, cells, done = _left(jobs, states)
     gpu = platform.name in GPU_PLATFORMS
     parts, basis = _parts(protocol, platform, packing, per_device if gpu else packing.slots)
     modelled = each = sum(parts.values())
@@ -203,7 +206,7 @@ def _assumptions(basis: Basis, charges: str) -> str:
 def _median_seconds(store: Store, done: list[str], platform: PlatformChoice) -> tuple[float, int] | None:
     """Median wall time of finished replicas on a platform, as far as they are in the folder, and of how many."""
     paths = (store.folder("replicas", digest) / "record.json" for digest in done)
-    records = (json.loads(path.read_bytes()) for path in paths if path.is_file())
+    records = filter(None, map(whole_json, paths))
     seconds = list(islice((each["seconds"] for each in records if each["platform"] == platform.name), _LOOKED_AT))
     return (statistics.median(seconds), len(seconds)) if seconds else None
 

@@ -21,7 +21,8 @@ from esr1md.scoring.scores import Failure, Ranking
 from esr1md.scoring.tables import ranking_tables
 from esr1md.screen.free_energies import write_free_energies
 from esr1md.screen.plan import Plan
-from esr1md.screen.progress import own_process, progress_file
+from esr1md.screen.progress import own_process, progress_file, whole_json
+from esr1md.screen.status import screen_names
 from esr1md.screen.transfers import write_relative_free_energies
 from esr1md.specs import Ligand
 from esr1md.store import plans
@@ -182,14 +183,14 @@ def _observed(folder: Path, digest: str, place: dict[str, Any]) -> ReplicaObserv
 
 def death(store: Store, digest: str) -> dict[str, Any] | None:
     """The failure record of a replica whose process died in the last run, or ``None``."""
-    return (read_json(progress_file(store, digest)) or {}).get("died")
+    return (whole_json(progress_file(store, digest)) or {}).get("died")
 
 
 def read_plan(store: Store, name: str) -> dict[str, Any]:
     """``plan.json`` of a screen with ``replicas`` as rows; ``InputError`` when the store has no such screen."""
     plan = plans.read_plan(screen_folder(store, name))
     if plan is None:
-        known = sorted(path.parent.name for path in store.root.glob("screens/*/plan.json"))
+        known = screen_names(store)
         raise InputError(
             f"no screen '{name}' in this store",
             where=f"store {store.root}",
@@ -207,10 +208,10 @@ def mark_run(store: Store, name: str, **values: Any) -> None:
     """
     folder, us = screen_folder(store, name), own_process()
     own = folder / "runs" / f"{us['host']}-{us['pid']}.json"
-    said = {**(read_json(own) or {}), **us, **values, "updated": time.time()}
+    said = {**(whole_json(own) or {}), **us, **values, "updated": time.time()}
     document = json.dumps(said, indent=1) + "\n"
     replace_file(own, document)
-    last = read_json(folder / "run.json")
+    last = whole_json(folder / "run.json")
     if "started" in values or last is None or (last.get("pid"), last.get("host")) == (us["pid"], us["host"]):
         replace_file(folder / "run.json", document)
 

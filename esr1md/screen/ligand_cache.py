@@ -20,8 +20,8 @@ from typing import Literal
 from esr1md import ligand
 from esr1md.errors import InputError
 from esr1md.ligand.states import Charges
-from esr1md.receptor.fetch import cache_folder
 from esr1md.specs import Ligand, digest_of, file_digest
+from esr1md.store.location import cache_folder
 
 #: What became of a structure: a ligand for each stereoisomer, or why there is none.
 Prepared = tuple[Ligand, ...] | InputError
@@ -57,7 +57,7 @@ def _code() -> str:
 
 def cache_file() -> Path:
     """``ligands.sqlite`` in the user's cache (``ESR1MD_CACHE``)."""
-    return cache_folder().parent / "ligands.sqlite"
+    return cache_folder() / "ligands.sqlite"
 
 
 def recall(structures: Iterable[Structure]) -> dict[Structure, Prepared]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from esr1md.dynamics.slots import usable_cores
 from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
 from esr1md.ligand.inputs import open_input
-from esr1md.ligand.library import CHUNK, MEMORY_BYTES, ROW_LIMIT_S, limit_memory
+from esr1md.ligand.library import CHUNK, MEMORY_BYTES, ROW_LIMIT_S, TOO_HUNGRY, row_limits
 from esr1md.ligand.molecules import InputRow, molecule_of
 from esr1md.ligand.row_workers import answers, chunks_of, reason
 from esr1md.ligand.states import checked_name, ligands_from_sdf, prepare_compound
@@ -201,16 +200,13 @@ def _by_processes(structures: Sequence[Structure]) -> Iterator[dict[Structure, P
 
 def prepare_in_worker(structures: Sequence[Structure]) -> list[Prepared]:
     """In a worker process, which ends itself when a structure takes too long."""
-    limit_memory()
     found = []
     for structure in structures:
-        faulthandler.dump_traceback_later(ROW_LIMIT_S, exit=True)
         try:
-            found.append(_prepare_one(structure))
+            with row_limits():
+                found.append(_prepare_one(structure))
         except MemoryError:
-            found.append(GivenUp(f"ligand '{structure.name}' needs more than {MEMORY_BYTES / 2**30:.0f} GB of memory"))
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+            found.append(GivenUp(f"ligand '{structure.name}' {TOO_HUNGRY}"))
     return found
 
 

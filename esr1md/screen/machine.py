@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from esr1md.dynamics.slots import Device, nvidia_devices, slots_folder, slots_in_use, usable_cores
@@ -62,7 +62,7 @@ class Machine:
     gpus: tuple[Gpu, ...]
     load: float | None
     cores: int
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

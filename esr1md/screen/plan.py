@@ -5,7 +5,7 @@ Nothing is simulated while planning, and whatever the user got wrong is found no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -25,7 +25,7 @@ from esr1md.screen.estimate import Estimate, estimate
 from esr1md.screen.jobs import Jobs, Matrix
 from esr1md.screen.ligands import LeftOut, Say, chosen_ligands, silent
 from esr1md.screen.transfers import Network, network_of
-from esr1md.sites.packing import choose_slots
+from esr1md.sites.packing import expect_slots
 from esr1md.specs import Cell, HelixState, Ligand, Variant, numeric_versions
 from esr1md.store.artifacts import Store
 from esr1md.units import Price
@@ -220,10 +220,12 @@ def plan_screen(
     with _at(config, "transfers" if config.transfers != Transfers() else "method"):
         network = network_of(config, protocol, jobs, references)
     with _at(config, "platform") if platform is None else _at(None):
-        choice, packing = choose_slots(site, platform or config.platform, len(jobs), protocol)
+        choice, packing = expect_slots(site, platform or config.platform, len(jobs), protocol)
     store = Store(store_root)
     report("looking for what is finished ...")
-    taken = _limited(jobs, limit, store)
+    states = store.states("replicas")
+    taken = _limited(jobs, limit, states)
+    per_device, price = _gpu_share(site, packing), price or site.price
     return Plan(
         config=config,
         protocol=protocol,
@@ -237,18 +239,15 @@ def plan_screen(
         slots=packing.slots,
         threads=packing.threads,
         packing=packing,
-        estimate=estimate(
-            taken, protocol, choice, packing, store, per_device=_gpu_share(site, packing), price=price or site.price
-        ),
+        estimate=estimate(taken, protocol, choice, packing, store, states, per_device=per_device, price=price),
         network=network if limit is None else Network(),
         left_out=found.left_out,
     )
 
 
-def _limited(jobs: Jobs, limit: int | None, store: Store) -> Jobs:
+def _limited(jobs: Jobs, limit: int | None, states: Mapping[str, str]) -> Jobs:
     if limit is None:
         return jobs
-    states = store.states("replicas")
     done = [states.get(digest) == "done" for digest in jobs.digests]
     wanted = set(islice((place for place, is_done in enumerate(done) if not is_done), limit))
     return jobs.only(place for place, is_done in enumerate(done) if is_done or place in wanted)

@@ -152,6 +152,18 @@ def write_progress(path: Path, value: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
+def whole_json(path: Path) -> Any:
+    """The content of a JSON file; ``None`` without one, and for one that is damaged.
+
+    A crash of the machine may tear what is not synced, and whoever only looks passes over a damaged record too: to say
+    so is the work of ``esr1md store verify``.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
 def alive(said: dict[str, Any]) -> bool:
     """Whether the process that wrote a progress file, or says it runs a screen, is likely to be there still.
 

@@ -20,17 +20,17 @@ from uuid import uuid4
 
 from esr1md.config import ScreenConfig, load_site
 from esr1md.errors import InputError
+from esr1md.repeating import repeating
 from esr1md.scoring.scores import Ranking
 from esr1md.screen import transfers
 from esr1md.screen.finish import finish_screen, mark_run, rank_stored, read_json, screen_folder
 from esr1md.screen.plan import Plan, plan_screen
 from esr1md.screen.progress import alive
-from esr1md.screen.replica import parameters_identity, pose_identity, pose_receptor_of, receptor_of, run_replica
+from esr1md.screen.replica import run_replica
 from esr1md.screen.status import screen_status
-from esr1md.screen.steps import PREPARATIONS, Step, await_others, perform, run_steps, steps
+from esr1md.screen.steps import PREPARATIONS, Step, await_others, perform, preparations_of, run_steps, steps
 from esr1md.sites import Pool, open_site_pool
 from esr1md.sites.node import Assignment
-from esr1md.specs import digest_of
 from esr1md.store.artifacts import KINDS, Store
 from esr1md.store.plans import write_plan
 from esr1md.store.records import open_index, replica_row, set_members, upsert
@@ -110,20 +110,14 @@ def take_ctrl_c_back() -> None:
 @contextmanager
 def running(plan: Plan) -> Iterator[None]:
     """Say every half minute, for whoever looks from another machine, that this run of a screen goes on."""
-    store, over = Store(plan.store_root), threading.Event()
+    store = Store(plan.store_root)
 
     def say() -> None:
-        while not over.wait(HEARTBEAT_S):
-            with suppress(InputError):  # a full disk is met by the work itself
-                mark_run(store, plan.name)
+        with suppress(InputError):  # a full disk is met by the work itself
+            mark_run(store, plan.name)
 
-    thread = threading.Thread(target=say, name="heartbeat", daemon=True)
-    thread.start()
-    try:
+    with repeating(say, HEARTBEAT_S, "heartbeat"):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 _early_pool: ContextVar[Pool | None] = ContextVar("early_pool", default=None)
@@ -226,16 +220,7 @@ def run_screen(
 
 
 def _digests(plan: Plan) -> set[tuple[str, str]]:
-    found, cells = set(), set()
-    for job in plan.jobs:
-        found.add(("replicas", job.spec.digest))
-        if job.spec.cell in cells:  # the rest is the same for all replicas of a cell
-            continue
-        cells.add(job.spec.cell)
-        found.add(("receptors", receptor_of(job).digest))
-        if job.spec.cell.ligand is not None:
-            found.add(("receptors", pose_receptor_of(job).digest))
-            found.add(("parameters", digest_of(parameters_identity(job))))
-            found.add(("poses", digest_of(pose_identity(job))))
-    found |= {(transfers.KIND, repeat.digest) for repeat in plan.network.jobs}
-    return found
+    found = {("replicas", digest) for digest in plan.jobs.digests}
+    for job in {job.spec.cell: job for job in plan.jobs}.values():  # the rest is the same for all replicas of a cell
+        found |= {(each.kind, each.digest) for each in preparations_of(job)}
+    return found | {(transfers.KIND, repeat.digest) for repeat in plan.network.jobs}

@@ -6,21 +6,19 @@ ended only once, however large the screen.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from esr1md.errors import InputError
 from esr1md.screen.endings import Endings, Failed
-from esr1md.screen.progress import alive
+from esr1md.screen.progress import alive, whole_json
 from esr1md.store.artifacts import Store
 from esr1md.store.plans import PLAN, Columns, read_plan
 
@@ -199,17 +197,17 @@ class ScreenWatch:
         now = time.time()
         running, died, preparing = self._progress(now)
         failures = [*self._endings.failures.values(), *died]
-        causes = self._endings.by_cause() + Counter(f"{each.stage}: {each.cause}" for each in died)
+        causes = Counter(f"{each.stage}: {each.cause}" for each in failures)
         stages = Counter((each.stage, each.kind) for each in failures)
         total, done = len(self._endings.digests), self._endings.done
         replicas = [each for each in running if each.kind == "replica"]
         waiting = max(0, total - done - len(failures) - len(replicas))
         found = runners(self._store, self.screen, signs=bool(running or preparing))
         at_work = tuple(runner for runner in found if runner.alive)
-        left, basis = self._left(now, at_work, replicas, waiting) if at_work else (None, "")
+        each = self._replica_seconds()
+        left, basis = self._left(now, at_work, replicas, waiting, each) if at_work else (None, "")
         basis += ", once prepared" if basis and preparing and not running else ""
         speeds = [r.ns_per_day for r in running if r.ns_per_day is not None]
-        each = self._replica_seconds()
         return ScreenStatus(
             screen=self.screen,
             total=total,
@@ -267,7 +265,7 @@ class ScreenWatch:
             endings = self._endings if digest in self._endings else self._transfers
             if kind == "json" and (digest not in endings or endings.ended(digest)):
                 continue
-            said = _json(self._store.root / "progress" / name)
+            said = whole_json(self._store.root / "progress" / name)
             if said is None:
                 continue
             if kind == "step":
@@ -316,9 +314,9 @@ class ScreenWatch:
         return float(np.median(self._endings.seconds[known]))
 
     def _left(
-        self, now: float, runners: Sequence[Runner], running: Sequence[Running], waiting: int
+        self, now: float, runners: Sequence[Runner], running: Sequence[Running], waiting: int, each: float | None
     ) -> tuple[float | None, str]:
-        """Seconds to the end, and where that comes from.
+        """Seconds to the end, and where that comes from; ``each`` is what a finished replica took.
 
         The rate of the last hour counts everything as it is: several machines, slow starts, GPUs that others use. Until
         it is known, the time of a replica and the number at once must do.
@@ -331,7 +329,6 @@ class ScreenWatch:
         if count >= ENOUGH:
             minutes = max(1, round((now - since) / 60))
             return round(parts * (now - since) / count, 1), f"{count} replicas in the last {minutes} min"
-        each = self._replica_seconds()
         expected = [one.seconds / one.fraction for one in running if one.fraction >= TELLING]
         if each is not None:
             basis = f"median of the last {min(RECENT, int(np.isfinite(self._endings.seconds).sum()))} finished"
@@ -354,8 +351,8 @@ def runners(store: Store, screen: str, *, signs: bool = False) -> tuple[Runner, 
         Something of the screen is running now: a runner of another machine that has been silent is then alive still.
     """
     folder = store.root / "screens" / screen
-    said = [run for path in sorted((folder / "runs").glob("*.json")) if (run := _json(path)) is not None]
-    last = _json(folder / "run.json")
+    said = [run for path in sorted((folder / "runs").glob("*.json")) if (run := whole_json(path)) is not None]
+    last = whole_json(folder / "run.json")
     if last is not None and (last.get("host"), last.get("pid")) not in {(r.get("host"), r.get("pid")) for r in said}:
         said.append(last)
     found = []
@@ -375,10 +372,3 @@ def _lasted(found: Sequence[Runner], at_work: Sequence[Runner], now: float) -> f
         return 0.0
     last = max(found, key=lambda runner: runner.updated)
     return max(0.0, (last.finished or last.updated) - last.started)
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +15,7 @@ from esr1md.errors import StageError, StoppedEarly
 from esr1md.screen import transfers
 from esr1md.screen.finish import read_json
 from esr1md.screen.plan import Plan
-from esr1md.screen.progress import progress_file, write_progress
+from esr1md.screen.progress import own_process, progress_file, write_progress
 from esr1md.screen.replica import (
     Job,
     parameters_identity,
@@ -71,28 +69,11 @@ def steps(plan: Plan) -> Iterator[Step]:
 
     Replicas are made one by one when they are asked for, so that a million of them need no memory at once.
     """
-    store, site = Store(plan.store_root), load_site(plan.config.site)
+    store, silent_s = Store(plan.store_root), load_site(plan.config.site).silent_minutes * 60
     answered = {kind: store.states(kind) for kind in KINDS}
 
     def left(kind: str, digest: str) -> bool:
         return digest not in answered[kind]
-
-    shared: dict[str, dict[str, Step]] = {kind: {} for kind in PREPARATIONS}
-
-    def add(kind: str, digest: str, name: str, subject: Any, needs: tuple[str, ...] = ()) -> None:
-        if digest not in shared[kind] and left(kind, digest):
-            args = (kind, digest, name, plan.store_root, subject)
-            shared[kind][digest] = Step(kind, digest, name, _prepare, args, needs)
-
-    def prepare(job: Job) -> None:
-        cell, receptor = job.spec.cell, receptor_of(job)
-        add("receptors", receptor.digest, f"{receptor.variant}/{receptor.state}", receptor)
-        if cell.ligand is not None:
-            wild, parameters = pose_receptor_of(job), digest_of(parameters_identity(job))
-            add("receptors", wild.digest, f"{wild.variant}/{wild.state}", wild)
-            add("parameters", parameters, cell.ligand_name, job)
-            name = f"{cell.ligand_name}/{cell.state}"
-            add("poses", digest_of(pose_identity(job)), name, job, needs=(parameters, wild.digest))
 
     # all replicas of a cell share their preparations
     cells: dict[Cell, Job] = {}
@@ -102,11 +83,17 @@ def steps(plan: Plan) -> Iterator[Step]:
     repeats = [repeat for repeat in plan.network.jobs if left(transfers.KIND, repeat.digest)]
     for job in (job for repeat in repeats for job in (repeat.first, repeat.second)):
         cells.setdefault(job.spec.cell, job)
-    for job in cells.values():
-        prepare(job)
-    needs = {cell: _needs(job) for cell, job in cells.items()}
+    shared: dict[str, Preparation] = {}
+    needs: dict[Cell, tuple[str, ...]] = {}
+    for cell, job in cells.items():
+        made = preparations_of(job)
+        shared |= {each.digest: each for each in made if left(each.kind, each.digest)}
+        needs[cell] = tuple(dict.fromkeys((made[0].digest, made[-1].digest)))  # the rest is needed by these
     for kind in PREPARATIONS:
-        yield from shared[kind].values()
+        for each in shared.values():
+            if each.kind == kind:
+                args = (kind, each.digest, each.name, plan.store_root, each.subject)
+                yield Step(kind, each.digest, each.name, _prepare, args, each.needs)
     for job in plan.jobs:
         if left("replicas", job.spec.digest):
             yield Step(
@@ -117,18 +104,40 @@ def steps(plan: Plan) -> Iterator[Step]:
                 (job, plan.store_root, plan.platform, plan.packing),
                 needs[job.spec.cell],
                 plan.estimate.replica_seconds,
-                SignOfLife(progress_file(store, job.spec.digest), site.silent_minutes * 60),
+                SignOfLife(progress_file(store, job.spec.digest), silent_s),
             )
     for repeat in repeats:
         args = (repeat, plan.store_root, plan.platform, plan.packing)
         both = dict.fromkeys((*needs[repeat.first.spec.cell], *needs[repeat.second.spec.cell]))
-        sign = SignOfLife(progress_file(store, repeat.digest), site.silent_minutes * 60)
+        sign = SignOfLife(progress_file(store, repeat.digest), silent_s)
         yield Step(transfers.KIND, repeat.digest, repeat.name, transfers.run_transfer, args, tuple(both), sign=sign)
 
 
-def _needs(job: Job) -> tuple[str, ...]:
-    receptor = receptor_of(job).digest
-    return (receptor,) if job.spec.cell.ligand is None else (receptor, digest_of(pose_identity(job)))
+@dataclass(frozen=True)
+class Preparation:
+    """Something that replicas share: ``subject`` is what it is made from, ``needs`` are digests of what comes first."""
+
+    kind: str
+    digest: str
+    name: str
+    subject: Any
+    needs: tuple[str, ...] = ()
+
+
+def preparations_of(job: Job) -> list[Preparation]:
+    """What a replica is prepared by: its receptor first and, of a ligand, its pose last, with what the pose needs."""
+    cell, receptor = job.spec.cell, receptor_of(job)
+    own = Preparation("receptors", receptor.digest, f"{receptor.variant}/{receptor.state}", receptor)
+    if cell.ligand is None:
+        return [own]
+    wild, parameters = pose_receptor_of(job), digest_of(parameters_identity(job))
+    pose, name = digest_of(pose_identity(job)), f"{cell.ligand_name}/{cell.state}"
+    return [
+        own,
+        Preparation("receptors", wild.digest, f"{wild.variant}/{wild.state}", wild),
+        Preparation("parameters", parameters, cell.ligand_name, job),
+        Preparation("poses", pose, name, job, (parameters, wild.digest)),
+    ]
 
 
 def perform(step: Step, pool: Pool, store: Store) -> dict[str, Any] | None:
@@ -227,8 +236,7 @@ def run_steps(ordered: Iterable[Step], do: Callable[[Step], Any], slots: int, ab
 def _prepare(kind: str, digest: str, name: str, store_root: Path, subject: Any) -> None:
     """In a worker: leave a shared preparation, or its failure, in the store."""
     path = store_root / "progress" / f"{digest}.step"
-    said = {"name": f"{_STEP_NAMES[kind]} {name}", "pid": os.getpid(), "host": socket.gethostname()}
-    write_progress(path, {**said, "updated": time.time()})
+    write_progress(path, {"name": f"{_STEP_NAMES[kind]} {name}", **own_process(), "updated": time.time()})
     try:
         PREPARATIONS[kind](Store(store_root), subject)
     except StageError:

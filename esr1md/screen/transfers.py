@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas
 from pydantic import ValidationError
 
 from esr1md.config import ScreenConfig
@@ -23,6 +23,9 @@ from esr1md.screen.replica import Job, prepare_parameters, prepare_pose, prepare
 from esr1md.screen.replica_log import ReplicaLog, replica_log
 from esr1md.specs import HelixState, Ligand, digest_of
 from esr1md.store.artifacts import Store
+
+if TYPE_CHECKING:
+    import pandas
 
 KIND = "transfers"
 TABLE, PAGES = "relative_free_energies.csv", "relative_free_energies"
@@ -103,7 +106,7 @@ class Network:
 def network_of(
     config: ScreenConfig,
     protocol: Protocol,
-    jobs: list[Job],
+    jobs: Sequence[Job],
     references: dict[HelixState, str],
 ) -> Network:
     """The edges that a configuration asks for, checked.
@@ -121,11 +124,11 @@ def network_of(
         A protocol or a listed pair that cannot be computed, a ligand that is not in the screen, more repeats than
         replicas, or no edge at all.
     """
+    if config.method != "atm":
+        return Network()
     from esr1md.dynamics.atm import Transfer
     from esr1md.dynamics.atm_pair import check_ligands, check_protocol
 
-    if config.method != "atm":
-        return Network()
     chosen = config.transfers
     check_protocol(protocol)
     try:
@@ -281,6 +284,8 @@ def write_relative_free_energies(plan: dict[str, Any], store: Store, folder: Pat
     A row for each edge: dG(binding) of the second ligand minus the first (kcal/mol, negative where the second binds the
     more strongly) with its interval over repeats, whether it has converged, and why not; what failed is said there.
     """
+    import pandas
+
     from esr1md.analysis.relative_free_energy import analyse, combine
     from esr1md.dynamics.atm import Transfer
     from esr1md.dynamics.atm_run import read_samples
