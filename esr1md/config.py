@@ -8,6 +8,7 @@ planned, before anything is computed; :meth:`ScreenConfig.where` tells it the li
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -364,14 +365,7 @@ class ScreenConfig(Settings):
         InputError
             OpenMM knows no such platform.
         """
-        by_lower = {name.lower(): name for name in PLATFORMS}
-        if platform.lower() not in by_lower:
-            raise InputError(
-                f"unknown platform '{platform}'",
-                expected=f"one of {', '.join(PLATFORMS)}",
-                do=did_you_mean(platform, PLATFORMS),
-            )
-        return self.model_copy(update={"platform": by_lower[platform.lower()]})
+        return self.model_copy(update={"platform": read_platform(platform, InputError)})
 
     def on_site(self, site: str | Path) -> ScreenConfig:
         """The same screen at another site, by name or path, as the command line may ask.
@@ -613,11 +607,11 @@ def load_site(name_or_path: str | Path) -> SiteConfig:
     return load_settings(named_file("sites", name_or_path), SiteConfig)
 
 
-def read_platform(value: str) -> str:
-    """The name of an OpenMM platform, or ``auto``, in whatever case it is written; a problem for any other."""
+def read_platform(value: str, refuse: Callable[..., Exception] = problem) -> str:
+    """The name of an OpenMM platform, or ``auto``, in whatever case it is written; ``refuse`` makes the error."""
     by_lower = {name.lower(): name for name in PLATFORMS}
     if value.lower() not in by_lower:
-        raise problem(
+        raise refuse(
             f"unknown platform '{value}'",
             expected=f"one of {', '.join(PLATFORMS)}",
             do=did_you_mean(value, PLATFORMS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +15,8 @@ from distributed.comm.core import CommClosedError
 from esr1md.errors import InputError, StoppedEarly
 from esr1md.sites import node
 from esr1md.sites.node import Assignment
-from esr1md.workers import PoolClosed, SignOfLife, WorkerDied
+from esr1md.sites.remote_calls import RemoteCalls
+from esr1md.workers import SignOfLife
 
 #: Seconds that a scheduler may take to answer.
 ANSWER_S = 30
@@ -23,7 +24,7 @@ ANSWER_S = 30
 LEAVE_S = 2
 
 
-class DaskPool:
+class DaskPool(RemoteCalls):
     """Calls on the workers of a Dask cluster, each in a process of its own there.
 
     Dask gives a call whose worker has died to another one, three times at most. A call that nobody waits for any
@@ -39,45 +40,23 @@ class DaskPool:
         Calls at once; as many as the workers have threads, if not given.
     """
 
+    lost = (distributed.KilledWorker, FutureCancelledError, CommClosedError, TimeoutError)
+
     def __init__(self, cluster: distributed.Client, assignment: Assignment, slots: int | None = None) -> None:
+        super().__init__()
         self._client, self._assignment = cluster, assignment
         self.slots = slots or max(1, sum(cluster.nthreads().values()))
-        self._futures: set[distributed.Future] = set()
-        self._guard, self._closed = threading.Lock(), False
 
-    def __enter__(self) -> DaskPool:
-        return self
+    def _submit(self, function: Callable, args: tuple, sign: SignOfLife | None) -> distributed.Future:
+        key = f"{function.__name__}-{uuid4().hex}"
+        return self._client.submit(_work, self._assignment, function, args, sign, key=key, pure=False)
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def _answer(self, handle: distributed.Future) -> Any:
+        return handle.result()
 
-    def call(self, function: Callable, *args: Any, sign: SignOfLife | None = None) -> Any:
-        """See :class:`esr1md.sites.pools.Pool`."""
-        with self._guard:
-            if self._closed:
-                raise PoolClosed
-            key = f"{function.__name__}-{uuid4().hex}"
-            future = self._client.submit(_work, self._assignment, function, args, sign, key=key, pure=False)
-            self._futures.add(future)
+    def _end(self, handles: Collection[distributed.Future]) -> None:
         try:
-            return future.result()
-        except (distributed.KilledWorker, FutureCancelledError, CommClosedError, TimeoutError) as ending:
-            if self._closed:
-                raise PoolClosed from ending
-            raise WorkerDied(f"the Dask workers that had it were lost ({type(ending).__name__}: {ending})") from None
-        finally:
-            with self._guard:
-                self._futures.discard(future)
-
-    def close(self) -> None:
-        """End every call, wherever it runs, and what was started for this pool."""
-        with self._guard:
-            if self._closed:
-                return
-            self._closed = True
-            futures = list(self._futures)
-        try:
-            self._client.cancel(futures)
+            self._client.cancel(list(handles))
             self._client.run(node.end_work, self._assignment, on_error="ignore")
         except (OSError, CommClosedError, TimeoutError):
             pass  # the scheduler is gone, and with it whoever waited for an answer
@@ -113,21 +92,23 @@ def connect(address: str | None, slots: int) -> distributed.Client:
     return client
 
 
-_running = threading.Lock(), [0]
+class _Calls:
+    """How many calls this worker has in hand."""
+
+    guard, count = threading.Lock(), 0
 
 
 def _work(assignment: Assignment, function: Callable, args: tuple, sign: SignOfLife | None) -> Any:
     """On a worker: the call, ended if the cluster forgets it. A worker whose time is over leaves after its last one."""
     worker = distributed.get_worker()
     key = distributed.worker.thread_state.key
-    guard, count = _running
 
     def wanted() -> bool:
         task = worker.state.tasks.get(key)
         return task is not None and task.state in ("executing", "long-running")
 
-    with guard:
-        count[0] += 1
+    with _Calls.guard:
+        _Calls.count += 1
     over = False
     try:
         return node.work(assignment, function, args, sign, wanted)
@@ -136,7 +117,7 @@ def _work(assignment: Assignment, function: Callable, args: tuple, sign: SignOfL
         time.sleep(LEAVE_S)  # until the scheduler has noticed, what it sends here comes back at once
         raise
     finally:
-        with guard:
-            count[0] -= 1
-            if over and not count[0]:
+        with _Calls.guard:
+            _Calls.count -= 1
+            if over and not _Calls.count:
                 worker.loop.add_callback(worker.close_gracefully)

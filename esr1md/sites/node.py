@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from esr1md import stopping
 from esr1md.config import SiteConfig, SlurmJobs
 from esr1md.dynamics.platforms import PlatformChoice
@@ -97,15 +99,9 @@ def end_work(assignment: Assignment) -> None:
 
 def limit_by_wall_time(jobs: SlurmJobs) -> None:
     """In a Slurm job: let replicas leave a checkpoint and stop ``margin_minutes`` before the job is ended."""
-    end = os.environ.get("SLURM_JOB_END_TIME")
-    left = float(end) - time.time() if end else jobs.wall_time_minutes * 60 - (time.time() - _process_start())
-    os.environ.setdefault(stopping.STOP_AT, str(time.monotonic() + left - jobs.margin_minutes * 60))
-
-
-def _process_start() -> float:
-    import psutil
-
-    return psutil.Process().create_time()
+    by_hand = psutil.Process().create_time() + jobs.wall_time_minutes * 60  # older Slurm says nothing of its end
+    left = float(os.environ.get("SLURM_JOB_END_TIME", by_hand)) - time.time() - jobs.margin_minutes * 60
+    os.environ.setdefault(stopping.STOP_AT, str(time.monotonic() + left))
 
 
 def _node(assignment: Assignment) -> _Node:
@@ -113,8 +109,7 @@ def _node(assignment: Assignment) -> _Node:
         if assignment.name not in _nodes:
             if assignment.site.kind == "slurm":
                 limit_by_wall_time(assignment.site.slurm)
-            here = assignment.site.model_copy(update={"kind": "local"})
-            platform, packing = choose_slots(here, assignment.request, 10**6, assignment.protocol)
+            platform, packing = choose_slots(assignment.site, assignment.request, 10**6, assignment.protocol)
             root = open_store(assignment.remote or assignment.store_root).root
             pool = WorkerPool(
                 packing.slots,

@@ -27,10 +27,6 @@ def choose_slots(site: SiteConfig, request: str, replicas: int, protocol: Protoc
         The platform that was asked for cannot be used.
     """
     request = site.platform if request == "auto" else request
-    if site.elsewhere:  # each of its machines chooses for itself; this one may have no GPU at all
-        slots = min(replicas, site.slots_each * (site.slurm.jobs if site.kind == "slurm" else 1))
-        reason = f"site '{site.name}' says so; each of its machines probes it"
-        return PlatformChoice(request, reason=reason), Packing(slots, 1, basis="site", reason=f"site '{site.name}'")
     choice = choose_platform(request)
     devices = find_devices(choice.name)
     shared = _choose_mps(site, choice.name)
@@ -48,6 +44,19 @@ def choose_slots(site: SiteConfig, request: str, replicas: int, protocol: Protoc
     threads = divide_cores(slots) if site.threads == "auto" else site.threads
     choice = choose_platform(request, threads=threads)
     return choice, Packing(slots, threads, per_device, devices, basis, reason, *shared)
+
+
+def expect_slots(site: SiteConfig, request: str, replicas: int, protocol: Protocol) -> tuple[PlatformChoice, Packing]:
+    """The same for a plan: of a cluster what its site says, since this machine may have no GPU at all.
+
+    Each of the cluster's machines then chooses for itself.
+    """
+    if not site.elsewhere:
+        return choose_slots(site, request, replicas, protocol)
+    slots = min(replicas, site.slots_each * (site.slurm.jobs if site.kind == "slurm" else 1))
+    reason = f"site '{site.name}' says so; each of its machines probes it"
+    choice = PlatformChoice(site.platform if request == "auto" else request, reason=reason)
+    return choice, Packing(slots, 1, basis="site", reason=f"site '{site.name}'")
 
 
 def _per_device(

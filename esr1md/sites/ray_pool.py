@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import RayError, RayTaskError
 
 from esr1md.errors import InputError
 from esr1md.sites import node
 from esr1md.sites.node import Assignment
-from esr1md.workers import PoolClosed, SignOfLife, WorkerDied, module_command
+from esr1md.sites.remote_calls import RemoteCalls
+from esr1md.workers import SignOfLife, module_command
 
 
-class RayPool:
+class RayPool(RemoteCalls):
     """Calls as Ray tasks, each in a process of its own beside Ray's.
 
     Parameters
@@ -31,7 +31,10 @@ class RayPool:
         The cluster does not answer, or has not the GPUs that a simulation asks for.
     """
 
+    lost = (RayError,)
+
     def __init__(self, assignment: Assignment, threads: int) -> None:
+        super().__init__()
         self._assignment, settings = assignment, assignment.site.ray
         self._ours = not ray.is_initialized()
         _, environment = module_command("esr1md")
@@ -60,42 +63,18 @@ class RayPool:
         by_gpus = here.get("GPU", 0) / settings.gpus if settings.gpus else float("inf")
         self.slots = max(1, int(min(here.get("CPU", 1) / threads, by_gpus)))
         self._work = ray.remote(node.work).options(num_cpus=threads, num_gpus=settings.gpus, max_retries=3)
-        self._refs: set[ray.ObjectRef] = set()
-        self._guard, self._closed = threading.Lock(), False
 
-    def __enter__(self) -> RayPool:
-        return self
+    def _submit(self, function: Callable, args: tuple, sign: SignOfLife | None) -> ray.ObjectRef:
+        return self._work.remote(self._assignment, function, args, sign)
 
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def call(self, function: Callable, *args: Any, sign: SignOfLife | None = None) -> Any:
-        """See :class:`esr1md.sites.pools.Pool`."""
-        with self._guard:
-            if self._closed:
-                raise PoolClosed
-            ref = self._work.remote(self._assignment, function, args, sign)
-            self._refs.add(ref)
+    def _answer(self, handle: ray.ObjectRef) -> Any:
         try:
-            return ray.get(ref)
+            return ray.get(handle)
         except RayTaskError as error:
             raise error.cause from None
-        except (RayError, TaskCancelledError) as ending:
-            if self._closed:
-                raise PoolClosed from ending
-            raise WorkerDied(f"the Ray worker that had it was lost ({type(ending).__name__})") from None
-        finally:
-            with self._guard:
-                self._refs.discard(ref)
 
-    def close(self) -> None:
-        """End every call, and the cluster if it was started for this pool."""
-        with self._guard:
-            if self._closed:
-                return
-            self._closed = True
-            refs = list(self._refs)
-        for ref in refs:
-            ray.cancel(ref, force=True)
+    def _end(self, handles: Collection[ray.ObjectRef]) -> None:
+        for handle in handles:
+            ray.cancel(handle, force=True)
         if self._ours:
             ray.shutdown()
