@@ -46,5 +46,10 @@ def href(path: str, **values: str | Iterable[str] | None) -> str:
     return f"{path}?{urlencode(said)}" if said else path
 
 
+def cell_key(cell: tuple[str, str, str]) -> str:
+    """(variant, ligand, state) as one value of an address."""
+    return "|".join(cell)
+
+
 def cell_href(screen: str, variant: str, ligand: str, state: str) -> str:
     return href("/cell", screen=screen, variant=variant, ligand=ligand, state=state)

@@ -9,7 +9,6 @@ from typing import Any
 import flask
 from dash import Dash
 
-from esr1md.commands.validate import stored_validation
 from esr1md.dashboard import files, molstar, shell
 from esr1md.dashboard.cell_data import read_cell
 from esr1md.dashboard.context import Context, theme
@@ -25,6 +24,7 @@ from esr1md.report.caveats import controls_in_words
 from esr1md.report.matrix import measures
 from esr1md.report.words import headline
 from esr1md.scoring.evidence import evidence
+from esr1md.screen.validation import stored_validation
 from esr1md.store.location import open_store
 
 _HTML = """<!doctype html>

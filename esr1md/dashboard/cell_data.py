@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas
 
+from esr1md.analysis.frames import frames_to_score
 from esr1md.dashboard.data import Cell, Screen
 from esr1md.report.data import Interaction, mean_interactions
 from esr1md.store import Store
-from esr1md.store.plans import planned
 
 #: A frame of a plot at most so often: what a screen can show of a long run.
 MOST_FRAMES = 1500
@@ -124,14 +124,13 @@ class _Reading:
         if "time_ps" not in table or table.empty:
             self.problems.append(f"{name} has no frames")
             return pandas.DataFrame()
-        keep = np.unique(np.linspace(0, len(table) - 1, min(MOST_FRAMES, len(table))).round().astype(int))
-        return table.iloc[keep].reset_index(drop=True)
+        return table.iloc[frames_to_score(len(table), MOST_FRAMES)].reset_index(drop=True)
 
 
 def read_cell(store: Store, screen: Screen, cell: Cell) -> CellData:
     """The replicas of a cell that have finished; one that cannot be read is there with its problems."""
     score = screen.cells.get(cell)
-    seeds = {each["digest"]: each["seed"] for each in (planned(screen.plan) if "replicas" in screen.plan else ())}
+    seeds = {each["digest"]: each["seed"] for each in screen.plan.get("replicas", ())}
     found = [read_replica(store, digest, seeds.get(digest, 0)) for digest in (score.replicas if score else ())]
     return CellData(cell, tuple(sorted(found, key=lambda replica: replica.seed)))
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from esr1md.dashboard.cell_data import CellData, ReplicaData
-from esr1md.report.depiction import number
-from esr1md.report.figures import GRID, INK, MUTED, PLAIN, TEMPLATE, least_width, variant_colours
+from esr1md.report.figures import GRID, INK, MUTED, PLAIN, TEMPLATE, error_bars, least_width, variant_colours
 from esr1md.report.matrix import metric_title
+from esr1md.report.residues import LETTERS
+from esr1md.specs import HelixState
 
 #: A polar pair closer than this (angstrom) can be a hydrogen bond.
 HYDROGEN_BOND = 3.5
 LATCHES = ("latch_537_351_angstrom", "latch_537_348_angstrom", "latch_537_380_angstrom", "ligand_n_d351_angstrom")
-STATES = ("agonist", "antagonist", "displaced")
+STATES = tuple(map(str, HelixState))
 #: One colour for each state of helix 12, in the figures and on the structure.
 STATE_COLOURS = {"agonist": "#d55e00", "antagonist": "#0072b2", "displaced": "#009e73"}
 KINDS = ("hydrogen bond", "salt bridge", "hydrophobic")
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+#: Residues of a figure at most.
 MOST_RESIDUES = 18
 
 
@@ -66,7 +68,7 @@ def helix12_over_time(cells: Sequence[CellData]) -> go.Figure | None:
     for state in STATES:
         figure.add_scatter(x=[None], y=[None], mode="markers", name=f"{state} state",
                            marker=dict(symbol="square", size=11, color=STATE_COLOURS[state]), row=1, col=1)  # fmt: skip
-    _lay_out(figure, 320 + 16 * strips)
+    lay_out(figure, 320 + 16 * strips)
     figure.update_yaxes(title=dict(text="helix 12, \u00c5", font=dict(size=12)), range=[low, high], row=1, col=1)
     figure.update_yaxes(tickvals=list(range(strips)), ticktext=[f"{c.variant}, {r.seed}" for c, r in replicas],
                         tickfont=dict(size=10), row=2, col=1, showgrid=False)  # fmt: skip
@@ -99,7 +101,7 @@ def latches_over_time(cells: Sequence[CellData]) -> go.Figure | None:
     figure.update_xaxes(title=dict(text="time, ps", font=dict(size=12)))
     figure.update_yaxes(title=dict(text="distance, \u00c5", font=dict(size=12)), row=1, col=1)
     figure.update_annotations(font=dict(size=12, color=INK))
-    _lay_out(figure, 300)
+    lay_out(figure, 300)
     figure.update_layout(margin=dict(t=64))
     return figure
 
@@ -109,25 +111,18 @@ def residue_bars(cells: Sequence[CellData]) -> go.Figure | None:
     with_energy = [c for c in cells if c.interactions]
     if not with_energy:
         return None
-    strength: dict[int, float] = {}
-    for cell in with_energy:
-        for residue, energy in cell.interactions.items():
-            strength[residue] = max(strength.get(residue, 0.0), abs(energy.total))
-    chosen = sorted(sorted(strength, key=lambda r: -strength[r])[:MOST_RESIDUES])
+    chosen = strongest([{residue: e.total for residue, e in cell.interactions.items()} for cell in with_energy])
     colours = variant_colours([c.variant for c in cells])
     figure = go.Figure()
     for cell in with_energy:
         mine = [cell.interactions.get(residue) for residue in chosen]
-        spread = [_spread(cell, m.residue) if m else None for m in mine]
         figure.add_bar(
             x=[_residue(cells, residue) for residue in chosen], y=[m.total if m else None for m in mine],
             name=cell.variant, marker=dict(color=colours[cell.variant]),
-            error_y=dict(type="data", symmetric=False, thickness=1, width=2, color=MUTED,
-                         array=[s[1] - m.total if s else 0 for s, m in zip(spread, mine, strict=True)],
-                         arrayminus=[m.total - s[0] if s else 0 for s, m in zip(spread, mine, strict=True)]),
+            error_y=error_bars([(m.total, *_spread(cell, m.residue)) if m else None for m in mine], width=2),
             hovertemplate="%{x}: %{y:.1f} kcal/mol<extra>" + html.escape(cell.variant) + "</extra>",
         )  # fmt: skip
-    _lay_out(figure, 300)
+    lay_out(figure, 300)
     figure.update_layout(barmode="group", bargap=0.25, meta=least_width(34 * len(chosen) + 120))
     figure.update_yaxes(title=dict(text="with the ligand, kcal/mol", font=dict(size=12)), zeroline=True,
                         zerolinecolor=GRID)  # fmt: skip
@@ -156,7 +151,7 @@ def contact_barcode(cells: Sequence[CellData]) -> go.Figure | None:
             hovertemplate="%{x}: %{z:.0%} of frames<extra></extra>",
         )
     )  # fmt: skip
-    _lay_out(figure, 20 * len(rows) + 110)
+    lay_out(figure, 20 * len(rows) + 110)
     figure.update_layout(meta=least_width(26 * len(names) + 240))
     figure.update_xaxes(tickangle=-60, showgrid=False, side="top", ticks="", tickfont=dict(size=11))
     figure.update_yaxes(tickvals=list(range(len(rows))), autorange="reversed", showgrid=False, tickfont=dict(size=11),
@@ -181,10 +176,19 @@ def convergence(cells: Sequence[CellData]) -> go.Figure | None:
             )  # fmt: skip
     if not figure.data:
         return None
-    _lay_out(figure, 280)
+    lay_out(figure, 280)
     figure.update_xaxes(title=dict(text="time, ps", font=dict(size=12)))
     figure.update_yaxes(title=dict(text="running mean, kcal/mol", font=dict(size=12)))
     return figure
+
+
+def strongest(strengths: Sequence[Mapping[int, float]]) -> list[int]:
+    """The :data:`MOST_RESIDUES` residues that are strongest in any of ``strengths``, in the order of the chain."""
+    size: dict[int, float] = {}
+    for each in strengths:
+        for residue, strength in each.items():
+            size[residue] = max(size.get(residue, 0.0), abs(strength))
+    return sorted(sorted(size, key=lambda residue: -size[residue])[:MOST_RESIDUES])
 
 
 def _spread(cell: CellData, residue: str) -> tuple[float, float]:
@@ -196,8 +200,6 @@ def _spread(cell: CellData, residue: str) -> tuple[float, float]:
 
 def _residue(cells: Sequence[CellData], residue: int) -> str:
     """``E353``; of a mutated position both, the wild type first: ``Y537S``."""
-    from esr1md.report.residues import LETTERS
-
     found = dict.fromkeys(
         LETTERS.get(name[:3], name[:3])
         for cell in cells
@@ -225,19 +227,11 @@ def _padded(values: np.ndarray, least: float) -> tuple[float, float]:
     return float(middle - half), float(middle + half)
 
 
-def _lay_out(figure: go.Figure, height: int) -> None:
+def lay_out(figure: go.Figure, height: int) -> None:
+    """Give a figure the look of all others, its legend above."""
     figure.update_layout(
         template=TEMPLATE, height=height, margin=dict(l=8, r=8, t=44, b=8), hovermode="closest",
         legend=dict(orientation="h", x=0, y=1, yref="container", yanchor="top", xanchor="left", font=dict(size=12)),
     )  # fmt: skip
     figure.update_xaxes(automargin=True)
     figure.update_yaxes(automargin=True)
-
-
-def spread_text(values: Sequence[float], unit: str, digits: int = 1) -> str:
-    """``7.1 to 7.6 \u00c5`` over replicas, or the one value."""
-    known = [v for v in values if v is not None and np.isfinite(v)]
-    if not known:
-        return "not measured"
-    low, high = (number(v, digits).removeprefix("+") for v in (min(known), max(known)))
-    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from esr1md.analysis.statistics import paired_difference, sample_noise, t_interval
 from esr1md.dashboard.cell_data import CellData
+from esr1md.report.matrix import SCORE_TITLES
 from esr1md.scoring.scores import CellScore, Score
-
-#: The scores of a cell before its metrics: attribute, title.
-SCORES = (
-    ("binding", "Binding"),
-    ("binding_relative", "Binding relative to the reference"),
-    ("helix12", "Helix 12"),
-    ("helix12_over_hormone", "Helix 12 over estradiol"),
-    ("helix12_over_apo", "Helix 12 over apo"),
-)
 
 
 def scores_of(cell: CellScore) -> dict[str, Score]:
-    """Every score and metric of a cell that it has."""
-    found = {name: getattr(cell, name) for name, _ in SCORES}
-    return {name: score for name, score in (found | cell.metrics).items() if score is not None}
+    """The scores of a cell that it has, in their order."""
+    found = {name: getattr(cell, name) for name in SCORE_TITLES}
+    return {name: score for name, score in found.items() if score is not None}
 
 
 def difference(one: Score, other: Score) -> Score:
@@ -63,12 +55,3 @@ def _by_seed(cell: CellData) -> Mapping[int, Mapping[int, float]]:
             if name[3:].isdigit():
                 found.setdefault(int(name[3:]), {})[replica.seed] = energy
     return found
-
-
-def strongest(differences: Sequence[Mapping[int, Score]], most: int) -> list[int]:
-    """Residues that differ most in any of the comparisons, in the order of the chain."""
-    size: dict[int, float] = {}
-    for each in differences:
-        for residue, score in each.items():
-            size[residue] = max(size.get(residue, 0.0), abs(score.value))
-    return sorted(sorted(size, key=lambda residue: -size[residue])[:most])

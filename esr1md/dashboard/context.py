@@ -12,6 +12,7 @@ from esr1md.dashboard.memo import Memo
 from esr1md.dashboard.reviews import Reviews
 from esr1md.dashboard.security import Limiter
 from esr1md.dashboard.settings import DashboardSettings
+from esr1md.errors import InputError
 
 THEME_COOKIE = "esr1md_theme"
 
@@ -49,9 +50,23 @@ def user() -> str:
     return getattr(g, "user", "")
 
 
+def may_write() -> None:
+    """Refuse a write to a dashboard that takes none, and one too many in a minute.
+
+    Raises
+    ------
+    InputError
+        It may not be written.
+    """
+    if context().settings.read_only:
+        raise InputError("this dashboard is read only")
+    if not context().writes.allow(user() or request.remote_addr or ""):
+        raise InputError("too many entries in a minute", do="wait a little")
+
+
 def is_dark() -> bool:
     """Whether the page is dark; the page itself says so in a cookie, by the reader's choice or the system's."""
-    return flask.has_request_context() and request.cookies.get(THEME_COOKIE) == "dark"
+    return theme() == "dark"
 
 
 def theme() -> str:

@@ -7,7 +7,6 @@ nobody waits but the first. What changes while a screen runs is looked at not mo
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import threading
 import time
@@ -19,13 +18,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from esr1md.config import Weights
 from esr1md.errors import Esr1mdError
 from esr1md.ligand.catalogue import catalogue_entries
-from esr1md.report.data import ScreenSettings, read_settings
+from esr1md.report.data import settings_of
 from esr1md.scoring.scores import CellScore, Comparison, RankedLigand, Ranking
-from esr1md.screen.finish import rank_stored
+from esr1md.screen.finish import rank_stored, screen_folder
 from esr1md.screen.status import ScreenStatus, ScreenWatch, screen_names
 from esr1md.store import Store
+from esr1md.store.disk import read_json
+from esr1md.store.plans import read_plan
 
 Cell = tuple[str, str, str]
 
@@ -50,8 +52,10 @@ class Screen:
         ``None`` where ``problem`` says why there is none.
     live
         Whether the ranking is of what has finished so far.
-    settings
-        Thresholds and weights, where the plan says them.
+    weights
+        What the criteria of the weighted rank count.
+    plan
+        Its ``plan.json``.
     version
         Another one for every other content; part of the name of whatever is made from it.
     """
@@ -60,7 +64,7 @@ class Screen:
     ranking: Ranking | None
     live: bool = False
     problem: str = ""
-    settings: ScreenSettings | None = None
+    weights: Weights = Weights()
     plan: dict[str, Any] = field(default_factory=dict, repr=False)
     version: str = ""
 
@@ -88,6 +92,16 @@ class Screen:
         return tuple(sorted(names, key=lambda name: name != "WT"))
 
     @cached_property
+    def mutants(self) -> tuple[str, ...]:
+        """Variants without the wild type."""
+        return tuple(name for name in self.variants if name != "WT")
+
+    @cached_property
+    def ligands(self) -> tuple[str, ...]:
+        """Names of what its cells hold, ``apo`` among them."""
+        return tuple(dict.fromkeys(ligand for _, ligand, _ in self.cells))
+
+    @cached_property
     def inchikeys(self) -> dict[str, str]:
         """Ligand of the plan -> InChIKey."""
         return {each["name"]: each["inchikey"] for each in self.plan.get("ligands", ())}
@@ -100,7 +114,18 @@ class Screen:
         known = {entry.name: entry.simulated_smiles or entry.smiles for entry in catalogue_entries()}
         known |= {each["name"]: each["smiles"] for each in self.plan.get("ligands", ())}
         known |= {line.ligand: line.smiles for line in self.ranking.ranking if line.smiles}
-        return {name: known[name] for name in dict.fromkeys(cell[1] for cell in self.cells) if known.get(name)}
+        return {name: known[name] for name in self.ligands if known.get(name)}
+
+
+@dataclass(eq=False)
+class _Entry:
+    """What a reader knows of one screen; who reads the screen holds ``reading``."""
+
+    reading: threading.Lock = field(default_factory=threading.Lock)
+    screen: Screen | None = None
+    signature: tuple = ()
+    looked: float = 0.0
+    cost: float = 0.0
 
 
 class Reader:
@@ -114,32 +139,30 @@ class Reader:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._screens: dict[str, Screen] = {}
-        self._signatures: dict[str, tuple] = {}
-        self._looked: dict[str, float] = {}
-        self._cost: dict[str, float] = {}
+        self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
-        self._loading: dict[str, threading.Lock] = {}
         self._watches: dict[str, tuple[ScreenWatch, threading.Lock]] = {}
         self._background = ThreadPoolExecutor(1, thread_name_prefix="esr1md-dashboard-reader")
 
     def names(self) -> list[str]:
         """Screens of the store, the one that changed last first."""
-        return sorted(screen_names(self.store), key=lambda name: -_mtime(self._folder(name) / "run.json"))
+        begun = {name: _stamp(screen_folder(self.store, name) / "run.json") for name in screen_names(self.store)}
+        return sorted(begun, key=lambda name: begun[name] or (0, 0), reverse=True)
 
     def screen(self, name: str) -> Screen:
-        """A screen as last read; a change of it is read in the background, the first time at once."""
-        with self._lock:
-            known = self._screens.get(name)
-            lock = self._loading.setdefault(name, threading.Lock())
-        if known is None:
-            with lock:
-                with self._lock:
-                    known = self._screens.get(name)
-                return known or self._load(name)
-        if self._is_due(name):
-            self._background.submit(self._refresh, name, lock)
-        return known
+        """A screen as last read; a change of it is read in the background, the first time at once.
+
+        Of a name that the store does not have nothing is read: it may come from anybody.
+        """
+        entry = self._entry(name)
+        if entry is None:
+            return Screen(name, None, problem="this store has no such screen")
+        if entry.screen is None:
+            with entry.reading:
+                return entry.screen or self._load(name, entry)
+        if self._is_due(entry):
+            self._background.submit(self._refresh, name, entry)
+        return entry.screen
 
     def status(self, name: str) -> ScreenStatus:
         """How far a screen is now."""
@@ -156,97 +179,82 @@ class Reader:
             self._background.submit(self.screen, name)
 
     def close(self) -> None:
+        """Begin nothing more in the background."""
         self._background.shutdown(wait=False, cancel_futures=True)
 
     # -- inside ---------------------------------------------------------------------------------------------
 
-    def _folder(self, name: str) -> Path:
-        return self.store.root / "screens" / name
-
-    def _is_due(self, name: str) -> bool:
-        now = time.monotonic()
+    def _entry(self, name: str) -> _Entry | None:
         with self._lock:
-            rest = LOOK_S if not self._screens[name].live else max(LOOK_S, REST * self._cost.get(name, 0.0))
-            if now - self._looked.get(name, 0.0) < rest:
+            if name in self._entries:
+                return self._entries[name]
+        if name not in screen_names(self.store):
+            return None
+        with self._lock:
+            return self._entries.setdefault(name, _Entry())
+
+    def _is_due(self, entry: _Entry) -> bool:
+        now = time.monotonic()
+        rest = max(LOOK_S, REST * entry.cost) if entry.screen.live else LOOK_S
+        with self._lock:
+            if now - entry.looked < rest:
                 return False
-            self._looked[name] = now
+            entry.looked = now
             return True
 
-    def _refresh(self, name: str, lock: threading.Lock) -> None:
-        with lock:
-            if self._signature(name) != self._signatures.get(name):
-                self._load(name)
+    def _refresh(self, name: str, entry: _Entry) -> None:
+        with entry.reading:
+            found = self._signature(name)
+            if found != entry.signature if entry.screen.live else found[:-1] != entry.signature[:-1]:
+                self._load(name, entry)
 
     def _signature(self, name: str) -> tuple:
-        """What changes with the content: times and sizes of its files; while it runs, of the replicas' folder."""
-        folder = self._folder(name)
-        files = tuple(_stamp(folder / file) for file in ("plan.json", "run.json", "ranking.json"))
-        known = self._screens.get(name)
-        running = known is None or known.live
-        return (*files, *((_stamp(self.store.root / "replicas"),) if running else ()))
+        """What changes with the content: times and sizes of a screen's files; last, while it runs, of the replicas."""
+        folder = screen_folder(self.store, name)
+        files = [folder / file for file in ("plan.json", "run.json", "ranking.json")]
+        return tuple(map(_stamp, (*files, self.store.root / "replicas")))
 
-    def _load(self, name: str) -> Screen:
-        before, began = self._signature(name), time.monotonic()
-        screen = read_screen(self.store, name, version=_version(before))
-        with self._lock:
-            self._screens[name] = screen
-        self._signatures[name] = self._signature(name) if not screen.live else before
-        self._cost[name] = time.monotonic() - began
-        self._looked[name] = time.monotonic()
+    def _load(self, name: str, entry: _Entry) -> Screen:
+        entry.signature, began = self._signature(name), time.monotonic()
+        screen = read_screen(self.store, name, version=_version(entry.signature))
+        entry.cost = time.monotonic() - began
+        entry.looked = time.monotonic()
+        entry.screen = screen
         return screen
 
 
 def read_screen(store: Store, name: str, version: str = "") -> Screen:
     """A screen from its folder: its ranking, or that of what has finished; what cannot be read becomes ``problem``."""
-    folder = store.root / "screens" / name
+    folder = screen_folder(store, name)
     try:
-        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
-        run = _json(folder / "run.json") or {}
+        plan = read_plan(folder)
+        if plan is None:
+            return Screen(name, None, problem="its plan.json is missing", version=version)
+        run = read_json(folder / "run.json") or {}
         live = run.get("finished") is None or not (folder / "ranking.json").is_file()
         if live:
             ranking = rank_stored(store, name, predict=False)
         else:
             ranking = Ranking.model_validate_json((folder / "ranking.json").read_bytes())
-        return Screen(name, ranking, live, "", read_settings(store.root, name), plan, version)
-    except FileNotFoundError as error:
-        return Screen(name, None, problem=f"{_within(store, error.filename)} is missing", version=version)
-    except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
-        where = "ranking.json" if isinstance(error, ValidationError) else "a file of this screen"
-        return Screen(name, None, problem=f"{where} is damaged: {_first_line(error)}", version=version)
+        settings = settings_of(plan)
+        return Screen(name, ranking, live, "", settings.weights if settings else Weights(), plan, version)
+    except ValidationError as error:
+        return Screen(name, None, problem=f"ranking.json is damaged: {_first_line(error)}", version=version)
     except UNREADABLE as error:
         return Screen(name, None, problem=f"it cannot be read: {_first_line(error)}", version=version)
-
-
-def _within(store: Store, path: str | None) -> str:
-    """A path as it is called inside the store."""
-    try:
-        return str(Path(path or "").relative_to(store.root))
-    except ValueError:
-        return Path(path or "a file").name
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-
-
 def _stamp(path: Path) -> tuple[int, int] | None:
+    """When a file or folder changed last, and its size."""
     try:
         found = os.stat(path)
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
-
-
-def _mtime(path: Path) -> float:
-    stamp = _stamp(path)
-    return stamp[0] if stamp else 0
 
 
 def _version(signature: tuple) -> str:

@@ -41,7 +41,6 @@ def shown_table(
         Row -> weighted rank, low, high under the reader's weights; ``None`` for the screen's own.
     """
     rows = {row["id"]: row for row in context().memos["rows"](screen)}
-    mutants = [variant for variant in screen.variants if variant != "WT"]
     reviews = context().reviews.of_ligands(screen) if "review" in columns else {}
     found = []
     for key in keys:
@@ -53,15 +52,14 @@ def shown_table(
         ligand = row["ligand"]
         cells: dict[str, Any] = {"ligand": ligand, "state": row["state"], "smiles": screen.smiles.get(ligand)}
         for column in columns:
-            cells |= _cells(column, row, mutants, weighted, screen, reviews)
+            cells |= _cells(column, row, weighted, screen, reviews)
         found.append(cells)
     return pandas.DataFrame(found)
 
 
 def _cells(
-    column: str, row: Mapping[str, Any], mutants: list[str], weighted: Sequence[Any], screen: Screen,
-    reviews: Mapping[str, str],
-) -> dict[str, Any]:  # fmt: skip
+    column: str, row: Mapping[str, Any], weighted: Sequence[Any], screen: Screen, reviews: Mapping[str, str]
+) -> dict[str, Any]:
     if column in ("group", "ligand"):
         return {}
     if column == "rank":
@@ -75,7 +73,7 @@ def _cells(
         found |= {f"{column}_n": row.get(f"{column}_n"), f"{column}_unit": _SCORES[column]}
         return found | ({"worst_variant": row["worst_variant"]} if column == "worst" else {})
     if column == "overall" or re.fullmatch(r"v\d+", column):
-        name = "all mutants" if column == "overall" else mutants[int(column[1:])]
+        name = "all mutants" if column == "overall" else screen.mutants[int(column[1:])]
         binding, helix12 = row[column]
         return {f"binding verdict, {name}": _WORDS[binding], f"helix 12 verdict, {name}": _WORDS[helix12]}
     if column == "review":

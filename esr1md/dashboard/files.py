@@ -12,16 +12,16 @@ from flask import Flask, Response, request
 
 from esr1md.dashboard import molstar
 from esr1md.dashboard.context import context
-from esr1md.dashboard.library_data import libraries
+from esr1md.dashboard.library_data import library_named
 from esr1md.dashboard.memo import Memo
 from esr1md.dashboard.security import refusal
 from esr1md.dashboard.theme import recoloured
 from esr1md.dashboard.viewer import film_of, still_of
 from esr1md.report.depiction import structure_pictures
 from esr1md.store import KINDS, Store
+from esr1md.store.layout import is_digest
 
 PICTURE_SIZE = (190, 112)
-_DIGEST = re.compile("[0-9a-f]{64}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,80}")
 #: What a browser may keep: the name of a thing that never changes under its address.
 KEEP = "private, max-age=604800, immutable"
@@ -42,26 +42,18 @@ def add_routes(server: Flask) -> None:
 
     @server.get("/structure.svg")
     def structure() -> Response:
-        found = context()
-        screen, ligand = request.args.get("screen", ""), request.args.get("ligand", "")
-        if screen not in found.reader.names():
-            return refusal(404, "There is no such screen.")
-        smiles = found.reader.screen(screen).smiles.get(ligand)
-        drawn = found.memos["picture"](smiles) if smiles else ""
-        if not drawn:
-            return refusal(404, "There is no structure of this ligand.")
-        answer = flask.make_response(recoloured(drawn, request.args.get("theme") == "dark"))
-        answer.headers["Content-Type"] = "image/svg+xml; charset=utf-8"
-        answer.headers["Cache-Control"] = KEEP
+        screen = context().reader.screen(request.args.get("screen", ""))
+        answer = _drawn(screen.smiles.get(request.args.get("ligand", ""), ""))
+        if answer.status_code == 200:
+            answer.headers["Cache-Control"] = KEEP
         return answer
 
     @server.get("/rows.json")
     def rows() -> Response:
-        found, name = context(), request.args.get("screen", "")
-        if name not in found.reader.names():
-            return refusal(404, "There is no such screen.")
-        screen = found.reader.screen(name)
-        answer = flask.make_response(found.memos["rows as sent"](screen))
+        screen = context().reader.screen(request.args.get("screen", ""))
+        if screen.problem:
+            return refusal(404, "There is no such screen, or it cannot be read.")
+        answer = flask.make_response(context().memos["rows as sent"](screen))
         answer.headers["Content-Type"] = "application/json"
         answer.headers["Content-Encoding"] = "gzip"
         answer.headers["Cache-Control"] = KEEP if request.args.get("v") == screen.version else "no-store"
@@ -69,16 +61,9 @@ def add_routes(server: Flask) -> None:
 
     @server.get("/compound.svg")
     def compound() -> Response:
-        found = context()
-        named = next((x for x in libraries(found.reader.store) if x.name == request.args.get("library")), None)
-        rows = named.summary.get("top", ()) if named else ()
-        smiles = next((r.get("smiles") for r in rows if str(r.get("row")) == request.args.get("row")), None)
-        drawn = found.memos["picture"](str(smiles)) if smiles else ""
-        if not drawn:
-            return refusal(404, "There is no structure of this compound.")
-        answer = flask.make_response(recoloured(drawn, request.args.get("theme") == "dark"))
-        answer.headers["Content-Type"] = "image/svg+xml; charset=utf-8"
-        return answer
+        library = library_named(context().reader.store, request.args.get("library", ""))
+        rows = library.summary.get("top", ()) if library else ()
+        return _drawn(next((r.get("smiles") for r in rows if str(r.get("row")) == request.args.get("row")), None))
 
     @server.get("/molstar.js")
     def viewer() -> Response:
@@ -91,7 +76,7 @@ def add_routes(server: Flask) -> None:
     def film(name: str) -> Response:
         digest, kind = name[:64], name[64:]
         types = {".pdb": "chemical/x-pdb", ".xtc": "application/octet-stream", "-still.pdb": "chemical/x-pdb"}
-        found = context().memos["film"](digest) if _DIGEST.fullmatch(digest) and kind in types else None
+        found = context().memos["film"](digest) if is_digest(digest) and kind in types else None
         if found is None:
             return refusal(404, "There is no trajectory of this replica.")
         if kind == "-still.pdb":
@@ -115,13 +100,23 @@ def add_routes(server: Flask) -> None:
 
 def stored_file(store: Store, kind: str, digest: str, name: str) -> Path | None:
     """A file of a finished folder of the store; ``None`` for anything else, a link out of the folder among them."""
-    if kind not in KINDS or not _DIGEST.fullmatch(digest) or not _NAME.fullmatch(name):
+    if kind not in KINDS or not is_digest(digest) or not _NAME.fullmatch(name):
         return None
     folder = store.find(kind, digest)
     if folder is None:
         return None
     path = folder / name
     return path if path.is_file() and path.resolve().parent == folder.resolve() else None
+
+
+def _drawn(smiles: str | None) -> Response:
+    """The picture of a structure in the colours of the page that asks for it."""
+    drawn = context().memos["picture"](str(smiles)) if smiles else ""
+    if not drawn:
+        return refusal(404, "There is no such structure.")
+    answer = flask.make_response(recoloured(drawn, request.args.get("theme") == "dark"))
+    answer.headers["Content-Type"] = "image/svg+xml; charset=utf-8"
+    return answer
 
 
 def _picture(smiles: str) -> str:

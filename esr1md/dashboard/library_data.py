@@ -44,18 +44,22 @@ class Round:
     file: Path
 
 
-def libraries(store: Store) -> list[Library]:
-    """The screened libraries of a store by name."""
-    found = []
-    for path in sorted((store.root / LIBRARIES).glob("*/summary.json")):
-        try:
-            summary = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(summary, dict) or not isinstance(summary.get("top"), list):
-                raise ValueError("no list of the best compounds")
-            found.append(Library(path.parent.name, summary))
-        except (OSError, ValueError, RecursionError) as error:
-            found.append(Library(path.parent.name, {}, str(error)[:200]))
-    return found
+def library_names(store: Store) -> list[str]:
+    """The screened libraries of a store."""
+    return sorted(path.parent.name for path in (store.root / LIBRARIES).glob("*/summary.json"))
+
+
+def library_named(store: Store, name: str | None) -> Library | None:
+    """One of the screened libraries; ``None`` where the store has none of this name."""
+    if name not in library_names(store):
+        return None
+    try:
+        summary = json.loads((store.root / LIBRARIES / name / "summary.json").read_text(encoding="utf-8"))
+        if not isinstance(summary, dict) or not isinstance(summary.get("top"), list):
+            raise ValueError("no list of the best compounds")
+        return Library(name, summary)
+    except (OSError, ValueError, RecursionError) as error:
+        return Library(name, {}, str(error)[:200])
 
 
 def rounds(store: Store) -> list[Round]:

@@ -10,15 +10,9 @@ from dash.development.base_component import Component
 
 from esr1md.dashboard.context import is_dark
 from esr1md.dashboard.theme import themed
+from esr1md.report.depiction import FATES
 from esr1md.scoring.scores import Verdict
 
-#: What stands beside the word of a verdict, so that no colour is needed to tell them apart.
-SIGNS = {
-    Verdict.RETAINED: "\u2713",
-    Verdict.WEAKENED: "\u25bc",
-    Verdict.LOST: "\u2715",
-    Verdict.CANNOT_TELL: "?",
-}
 _GRAPH = {"displayModeBar": "hover", "displaylogo": False, "responsive": True,
           "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"]}  # fmt: skip
 
@@ -52,10 +46,10 @@ def problem(title: str, said: Any) -> Component:
 
 
 def chip(verdict: Verdict | str, text: str = "") -> Component:
-    """A verdict or an outcome in one word; *cannot tell* is hatched and has no colour."""
+    """A verdict, with its sign, or an outcome in one word; *cannot tell* is hatched and has no colour."""
     name = str(verdict)
-    sign = SIGNS.get(verdict, "") if isinstance(verdict, Verdict) else ""
-    return html.Span([f"{sign} " if sign else "", text or name], className=f"chip {name.replace(' ', '-')}")
+    sign = f"{FATES[name]} " if isinstance(verdict, Verdict) else ""
+    return html.Span([sign, text or name], className=f"chip {name.replace(' ', '-')}")
 
 
 def graph(name: str, figure: Any, label: str, **more: Any) -> Component:

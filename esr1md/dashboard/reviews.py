@@ -9,7 +9,7 @@ from typing import Any
 from rdkit import Chem, rdBase
 
 from esr1md.dashboard.data import Screen
-from esr1md.errors import InputError
+from esr1md.errors import Esr1mdError, InputError
 from esr1md.store import Store
 from esr1md.store import reviews as kept
 from esr1md.store.index import Index, open_index
@@ -59,9 +59,15 @@ class Reviews:
         return kept.export_lines(self.index, screen)
 
     def of_ligands(self, screen: Screen) -> dict[str, str]:
-        """Ligand -> the verdict that counts, or that reviewers disagree."""
+        """Ligand -> the verdict that counts, or that reviewers disagree.
+
+        None where the database cannot be read, which the page of reviews explains.
+        """
         found: dict[str, str] = {}
-        reviewed = self.histories(screen.name)
+        try:
+            reviewed = self.histories(screen.name)
+        except Esr1mdError:
+            return found
         names = ligands_by_key(screen) if reviewed else {}
         for subject, history in reviewed.items():
             said = CONFLICT if history.conflict and history.verdict is None else history.verdict
@@ -78,7 +84,7 @@ def subject_of(screen: Screen, ligand: str, variant: str = "", state: str = "") 
     InputError
         The screen has no such ligand or cell, or the ligand no structure.
     """
-    known = (variant, ligand, state) in screen.cells if variant else any(c[1] == ligand for c in screen.cells)
+    known = (variant, ligand, state) in screen.cells if variant else ligand in screen.ligands
     if not known:
         raise InputError(f"there is no such {'cell' if variant else 'ligand'} in screen '{screen.name}'")
     return kept.Subject(screen.name, inchikey_of(screen, ligand), variant or None, state if variant else None)
@@ -87,7 +93,7 @@ def subject_of(screen: Screen, ligand: str, variant: str = "", state: str = "") 
 def ligands_by_key(screen: Screen) -> dict[str, list[str]]:
     """InChIKey -> names of the ligands of a screen that have it."""
     found: dict[str, list[str]] = {}
-    for ligand in dict.fromkeys(cell[1] for cell in screen.cells):
+    for ligand in screen.ligands:
         found.setdefault(inchikey_of(screen, ligand), []).append(ligand)
     return found
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from esr1md.config import Weights
 from esr1md.dashboard.data import Screen
 from esr1md.ligand.catalogue import catalogue_entries
 from esr1md.report.caveats import cautious
-from esr1md.report.depiction import number, supported_digits
+from esr1md.report.depiction import interval, number, supported_digits
 from esr1md.scoring.priorities import N_DRAWS, Priority, reweighed
 from esr1md.scoring.scores import CellScore, Comparison, RankedLigand, Score, Verdict
 
@@ -39,13 +40,10 @@ def ranking_rows(screen: Screen) -> list[Row]:
     """Rows in the order of the ranking, then the ligands that were only predicted."""
     if screen.ranking is None:
         return []
-    mutants = [variant for variant in screen.variants if variant != "WT"]
     predicted = _by_ligand(screen.ranking.predictions)
-    rows = [_ranked_row(line, screen, mutants, predicted) for line in screen.ranking.ranking]
+    rows = [_ranked_row(line, screen, predicted) for line in screen.ranking.ranking]
     ranked = set(screen.lines)
-    rows += [
-        _predicted_row(key, cells, screen, mutants) for key, cells in predicted.items() if key not in ranked
-    ]  # fmt: skip
+    rows += [_predicted_row(key, cells, screen.mutants) for key, cells in predicted.items() if key not in ranked]
     for row in rows:
         row["drawn"] = row["ligand"] in screen.smiles
     return rows
@@ -60,10 +58,10 @@ def _by_ligand(cells: tuple[CellScore, ...]) -> dict[tuple[str, str], dict[str, 
 
 
 def _ranked_row(
-    line: RankedLigand, screen: Screen, mutants: list[str], predicted: Mapping[tuple[str, str], Mapping[str, CellScore]]
+    line: RankedLigand, screen: Screen, predicted: Mapping[tuple[str, str], Mapping[str, CellScore]]
 ) -> Row:
     key = (line.ligand, line.state)
-    verdicts = {f"v{i}": _letters(screen.comparisons.get((m, *key))) for i, m in enumerate(mutants)}
+    verdicts = {f"v{i}": _letters(screen.comparisons.get((m, *key))) for i, m in enumerate(screen.mutants)}
     return {
         **_about(line.ligand, line.state, line.drug_class),
         "rank": line.rank,
@@ -84,9 +82,7 @@ def _ranked_row(
     }
 
 
-def _predicted_row(
-    key: tuple[str, str], cells: Mapping[str, CellScore], screen: Screen, mutants: list[str]
-) -> Row:  # fmt: skip
+def _predicted_row(key: tuple[str, str], cells: Mapping[str, CellScore], mutants: Sequence[str]) -> Row:
     """A ligand that was not simulated: the mean of its predictions over the variants, with the widest interval."""
     ligand, state = key
     return {
@@ -152,7 +148,7 @@ def _score(name: str, score: Score | None) -> Row:
         found |= {
             f"{name}_l": round(score.low, 4),
             f"{name}_h": round(score.high, 4),
-            f"{name}_i": f"{number(score.low, digits)} to {number(score.high, digits)}",
+            f"{name}_i": interval(score, digits=digits),
         }
     return found
 
@@ -168,8 +164,6 @@ def _letters(comparison: Comparison | None) -> str:
 
 def weighted_ranks(screen: Screen, weights: tuple[float, float, float]) -> dict[str, tuple[int, int, int]]:
     """Row key -> weighted rank with its interval under other weights; rows without one of the criteria have none."""
-    from esr1md.config import Weights
-
     if screen.ranking is None or not any(weights):
         return {}
     wanted = Weights(binding=weights[0], helix12=weights[1], resistance=weights[2])

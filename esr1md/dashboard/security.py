@@ -1,7 +1,7 @@
 """Who may see the dashboard and who may write to it: login, cookies, cross-site requests, headers, limits.
 
-Every answer carries a content security policy that allows scripts from this server alone, and by digest the two lines
-that Dash writes into its page. Every request that could change something must come from our own page: its origin is
+Every answer carries a content security policy that allows scripts from this server alone, and by digest the line with
+which Dash starts. Every request that could change something must come from our own page: its origin is
 checked, and it must repeat a signed cookie in a header, which no other site can read.
 """
 

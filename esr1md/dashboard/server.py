@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import uvicorn
 from starlette.middleware.gzip import GZipMiddleware
 
 from esr1md.dashboard.app import make_app
+from esr1md.dashboard.data import Reader
 from esr1md.dashboard.settings import DashboardSettings
 from esr1md.errors import InputError
 
@@ -39,6 +41,20 @@ def asgi(wsgi: Callable[..., Any]) -> Any:
     return GZipMiddleware(application, minimum_size=2000, compresslevel=5)
 
 
+class _Server(uvicorn.Server):
+    """A server with which the reading in the background ends: a large store must not keep its process alive."""
+
+    def __init__(self, config: uvicorn.Config, reader: Reader) -> None:
+        super().__init__(config)
+        self._reader = reader
+
+    def run(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            super().run(sockets)
+        finally:
+            self._reader.close()
+
+
 def make_server(settings: DashboardSettings) -> uvicorn.Server:
     """The server of a dashboard, not yet started; ``run()`` serves until it is interrupted.
 
@@ -49,13 +65,14 @@ def make_server(settings: DashboardSettings) -> uvicorn.Server:
     """
     app = make_app(settings)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    app.server.extensions["esr1md"].reader.warm()
+    reader = app.server.extensions["esr1md"].reader
+    reader.warm()
     # a proxy's X-Forwarded-* are not read: a sender's address is that of the connection, which cannot be made up
     config = uvicorn.Config(
         asgi(app.server), settings.host, settings.port, log_level="warning", access_log=False, server_header=False,
         proxy_headers=False, lifespan="off", ws="none", timeout_graceful_shutdown=3,
     )  # fmt: skip
-    return uvicorn.Server(config)
+    return _Server(config, reader)
 
 
 def serve(settings: DashboardSettings, say: Callable[[str], None]) -> None:
@@ -66,8 +83,6 @@ def serve(settings: DashboardSettings, say: Callable[[str], None]) -> None:
     InputError
         The address is in use or not this machine's.
     """
-    import socket
-
     server = make_server(settings)
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)

@@ -22,7 +22,7 @@ class Page:
     Attributes
     ----------
     path, name
-        Its address and its name in the navigation (empty: not listed there).
+        Its address and its name in the navigation.
     layout
         Makes it from a screen and the rest of the address; with ``of_screen`` off from the address alone.
     register
@@ -67,7 +67,7 @@ def build(app: Dash) -> None:
             body, title = trouble, page.name
         else:
             body = page.layout(screen, address) if page.of_screen else page.layout(address)
-            title = page.name or address["ligand"]
+            title = page.name
         return body, _navigation(known, page, name), chooser, f"{title} - {name or 'esr1md'}"
 
     app.clientside_callback(ClientsideFunction("esr1md", "entitle"), Output("titled", "data"), Input("title", "data"))
@@ -110,7 +110,7 @@ def remembered(page: str, controls: dict[str, tuple[str, str]]) -> Component:
 
 def _frame() -> Component:
     settings = context().settings
-    who = [html.Span(user(), className="who")] if user() else []
+    who = [html.Span(user())] if user() else []
     mode = [html.Span("read only", className="tag")] if settings.read_only else []
     return html.Div(
         [
@@ -157,7 +157,6 @@ def _navigation(known: dict[str, Page], shown: Page | None, screen: str) -> list
             **({"aria-current": "page"} if page is shown else {}),
         )
         for page in known.values()
-        if page.name
     ]
 
 

@@ -20,8 +20,6 @@ DARK = {
     figures.WILD_TYPE_COLOUR: "#d5dae1",
     "#ffffff": "#1d232b",
     "#9aa5b1": "#66717e",
-    "#aab4bf": "#66717e",
-    "#b9c1cb": "#66717e",
     "#2b6cb0": "#79b8f2",
     "#8db8de": "#2f5f8c",
     "#f5b374": "#8f5a20",

@@ -19,11 +19,13 @@ import numpy as np
 from dash_molstar.utils import molstar_helper
 from dash_molstar.utils.representations import Representation
 
-from esr1md.analysis.frames import count_frames, read_frames
+from esr1md.analysis.frames import count_frames, frames_to_score, read_frames
 from esr1md.analysis.helix12 import superpose_on_core
 from esr1md.dashboard.cell_figures import STATE_COLOURS
 from esr1md.errors import Esr1mdError
-from esr1md.receptor.frame import bundled_model, model_alpha_carbons
+from esr1md.ligand.forcefield_xml import RESIDUE_NAME
+from esr1md.receptor.frame import HELIX12, bundled_model, model_alpha_carbons
+from esr1md.receptor.sequence import LBD_FIRST, LBD_LAST
 from esr1md.report.data import KEY_RESIDUES, facing_helix12, mutated_positions
 from esr1md.specs import HelixState
 from esr1md.store import Store
@@ -32,8 +34,7 @@ from esr1md.store import Store
 MOST_FRAMES = 120
 #: A polar pair farther apart (angstrom) is no key contact.
 FARTHEST = 4.0
-LIGAND, BOX_NM = "LIG", 50.0
-HELIX12 = range(537, 545)
+BOX_NM = 50.0
 WILD_TYPE_COLOUR, MUTANT_COLOUR, LIGAND_COLOUR, WILD_LIGAND_COLOUR = 0x9AA5B1, 0xD9C7A3, 0xCC79A7, 0x8894A0
 
 
@@ -49,14 +50,13 @@ class Film:
         XTC of all frames shown.
     times
         Of the frames (ps).
-    frames
-        Which frames of the replica they are.
+    ligand_chain, ligand_number, receptor_chain
+        Where they are in the topology; no chain where there is no ligand.
     """
 
     topology: bytes
     coordinates: bytes
     times: tuple[float, ...]
-    frames: tuple[int, ...]
     ligand_chain: str
     ligand_number: int
     receptor_chain: str
@@ -68,7 +68,7 @@ def film_of(store: Store, digest: str) -> Film | None:
     if folder is None:
         return None
     try:
-        trajectory, keep = _frames(folder)
+        trajectory = _frames(folder)
         superpose_on_core(trajectory)
         trajectory.xyz = trajectory.xyz @ _turn()
     except (Esr1mdError, OSError, ValueError, TypeError, RuntimeError):
@@ -79,15 +79,13 @@ def film_of(store: Store, digest: str) -> Film | None:
         trajectory.save_xtc(film)
         with open(first, "rb") as topology, open(film, "rb") as coordinates:
             text, frames = topology.read(), coordinates.read()
-    chain, number, receptor = _named(text)
-    return Film(text, frames, tuple(map(float, trajectory.time)), tuple(map(int, keep)), chain, number, receptor)
+    return Film(text, frames, tuple(map(float, trajectory.time)), *_named(text))
 
 
-def _frames(folder: Path) -> tuple[mdtraj.Trajectory, np.ndarray]:
-    """The frames to show, read a chunk at a time, without water and ions; and which they are."""
+def _frames(folder: Path) -> mdtraj.Trajectory:
+    """The frames to show, read a chunk at a time, without water and ions."""
     n_atoms = mdtraj.load_topology(str(folder / "complex.pdb")).n_atoms
-    total = count_frames(folder / "trajectory.xtc", n_atoms)
-    keep = np.unique(np.linspace(0, total - 1, min(MOST_FRAMES, total)).round().astype(int))
+    keep = frames_to_score(count_frames(folder / "trajectory.xtc", n_atoms), MOST_FRAMES)
     parts, first = [], 0
     for chunk in read_frames(folder, n_atoms):
         here = keep[(keep >= first) & (keep < first + chunk.n_frames)] - first
@@ -99,7 +97,7 @@ def _frames(folder: Path) -> tuple[mdtraj.Trajectory, np.ndarray]:
     # without a box the viewer divides by its length; this one is never drawn
     shown.unitcell_lengths = np.full((len(shown), 3), BOX_NM)
     shown.unitcell_angles = np.full((len(shown), 3), 90.0)
-    return shown, keep
+    return shown
 
 
 @cache
@@ -113,7 +111,7 @@ def _named(pdb: bytes) -> tuple[str, int, str]:
     ligand, receptor = ("", 0), "A"
     for line in io.StringIO(pdb.decode("ascii", "replace")):
         if line.startswith(("ATOM", "HETATM")):
-            if line[17:20].strip() == LIGAND:
+            if line[17:20].strip() == RESIDUE_NAME:
                 ligand = line[21].strip(), int(line[22:26])
             elif line[12:16].strip() == "CA":
                 receptor = line[21].strip()
@@ -145,12 +143,11 @@ def viewer_data(
 
 def _components(film: Film, variant: str, state: str, *, wild: bool = False) -> list[dict[str, Any]]:
     chain = film.receptor_chain
-    body = list(range(300, 537)) + list(range(545, 556))
+    body = [residue for residue in range(LBD_FIRST - 1, LBD_LAST + 2) if residue not in HELIX12]  # with both caps
     key = sorted({*KEY_RESIDUES, 537, *mutated_positions(variant)})
-    alpha = 1.0
     parts = [
-        _component("receptor", chain, body, "cartoon", WILD_TYPE_COLOUR if wild else MUTANT_COLOUR, alpha),
-        _component("helix 12", chain, list(HELIX12), "cartoon", _colour(STATE_COLOURS.get(state, "#888888")), alpha),
+        _component("receptor", chain, body, "cartoon", WILD_TYPE_COLOUR if wild else MUTANT_COLOUR),
+        _component("helix 12", chain, list(HELIX12), "cartoon", int(STATE_COLOURS[state].removeprefix("#"), 16)),
     ]
     if film.ligand_chain:
         colour = WILD_LIGAND_COLOUR if wild else LIGAND_COLOUR
@@ -160,19 +157,11 @@ def _components(film: Film, variant: str, state: str, *, wild: bool = False) -> 
     return [part | {"label": f"wild type, {part['label']}"} for part in parts]
 
 
-def _component(
-    label: str, chain: str, residues: list[int], kind: str, colour: int | None, alpha: float = 1.0
-) -> dict[str, Any]:
+def _component(label: str, chain: str, residues: list[int], kind: str, colour: int | None) -> dict[str, Any]:
     look = Representation(type=kind, color="uniform" if colour is not None else "element-symbol")
     if colour is not None:
         look.set_color_params({"value": colour})
-    if alpha < 1:
-        look.set_type_params({"alpha": alpha})
     return molstar_helper.create_component(label, [molstar_helper.get_targets(chain, residues)], [look])
-
-
-def _colour(text: str) -> int:
-    return int(text.removeprefix("#"), 16)
 
 
 def still_of(film: Film) -> bytes:
@@ -200,9 +189,9 @@ def key_contacts(film: Film) -> list[dict[str, Any]]:
     polar = {}
     for atom in first.topology.atoms:
         if atom.element is not None and atom.element.symbol in ("N", "O") and not atom.is_backbone:
-            key = LIGAND if atom.residue.name == LIGAND else atom.residue.resSeq
+            key = RESIDUE_NAME if atom.residue.name == RESIDUE_NAME else atom.residue.resSeq
             polar.setdefault(key, []).append(atom)
-    wanted = [(LIGAND, residue) for residue in KEY_RESIDUES] + [(537, 351), (537, 348), (537, 380)]
+    wanted = [(RESIDUE_NAME, residue) for residue in KEY_RESIDUES] + [(537, 351), (537, 348), (537, 380)]
     found = []
     for one, other in wanted:
         pairs = [(a, b) for a in polar.get(one, ()) for b in polar.get(other, ())]
@@ -217,6 +206,6 @@ def key_contacts(film: Film) -> list[dict[str, Any]]:
 
 
 def _target(film: Film, atom: mdtraj.core.topology.Atom) -> Any:
-    chain, number = (film.ligand_chain, film.ligand_number) if atom.residue.name == LIGAND else (
+    chain, number = (film.ligand_chain, film.ligand_number) if atom.residue.name == RESIDUE_NAME else (
         film.receptor_chain, atom.residue.resSeq)  # fmt: skip
     return molstar_helper.get_targets(chain, number, atom=atom.index)

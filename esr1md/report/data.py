@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as parquet
 import yaml
 from scipy.spatial import cKDTree
 
+from esr1md.analysis.frames import frames_to_score
 from esr1md.catalogue import data_path
 from esr1md.config import Thresholds, Weights
 from esr1md.scoring.scores import Ranking
@@ -109,12 +111,17 @@ class ScreenSettings:
 
 
 def read_settings(store_root: Path, screen: str) -> ScreenSettings | None:
-    """The settings of a screen by its ``plan.json``; ``None`` where the store has no plan of it that says them.
+    """The settings of a screen by its ``plan.json``; ``None`` where the store has no plan of it that says them."""
+    path = store_root / "screens" / screen / "plan.json"
+    return settings_of(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def settings_of(plan: Mapping[str, Any]) -> ScreenSettings | None:
+    """The settings that a plan says; ``None`` where it says none.
 
     A plan from before weights existed was ranked with the default ones.
     """
-    path = store_root / "screens" / screen / "plan.json"
-    config = json.loads(path.read_text(encoding="utf-8")).get("config", {}) if path.is_file() else {}
+    config = plan.get("config", {})
     if "thresholds" not in config:
         return None
     return ScreenSettings(
@@ -241,7 +248,7 @@ def _read_columns(path: Path, name: str, most_frames: int, missing: list[str]) -
     if "time_ps" not in present or table.num_rows == 0:
         missing.append(f"{name}: {path.name} has no time_ps or no frames")
         return {}
-    keep = np.unique(np.linspace(0, table.num_rows - 1, min(most_frames, table.num_rows)).round().astype(int))
+    keep = frames_to_score(table.num_rows, most_frames)
     return {c: table[c].to_numpy(zero_copy_only=False).astype(float)[keep] for c in present}
 
 

@@ -186,16 +186,57 @@ def supported_digits(score: Score, most: int = 2) -> int:
     return min(most, max(0, -place))
 
 
-def interval(score: Score, unknown: str = "not known (too few replicas)") -> str:
+def interval(score: Score, unknown: str = "not known (too few replicas)", digits: int = 1) -> str:
     """``-1.2 to +0.4`` or why there is none."""
     if score.low is None or score.high is None:
         return unknown if score.origin == "simulated" else "not known"
-    return f"{number(score.low)} to {number(score.high)}"
+    return f"{number(score.low, digits)} to {number(score.high, digits)}"
+
+
+#: How the units of a score are printed; others as they are.
+_UNITS = {"angstrom": "\u00c5", "angstrom^2": "\u00c5\u00b2", "fraction": "", "ratio": "", "count": ""}
+
+
+def unit_in_words(score: Score) -> str:
+    """The unit of a score as it is printed; empty for shares, ratios and counts."""
+    return _UNITS.get(score.unit, score.unit)
+
+
+def in_words(score: Score, *, signed: bool = True, with_unit: bool = True, unknown: str = "") -> str:
+    """``-1.2 kcal/mol (-2.0 to -0.4)``: a value with its interval, in the digits that the interval supports.
+
+    Parameters
+    ----------
+    score
+        The value; an interval of no width, as a count has it, is left out.
+    signed
+        A plain value has a sign only where it is below zero.
+    with_unit
+        Print the unit.
+    unknown
+        What stands in the brackets where there is no interval; no brackets without.
+    """
+    digits = supported_digits(score)
+    said = number(score.value, digits)
+    if with_unit:
+        said = f"{said} {unit_in_words(score)}".rstrip()
+    between = interval(score, digits=digits) if score.low is not None and score.high is not None else unknown
+    if between and (score.low is None or score.low != score.high):
+        said += f" ({between})"
+    return said if signed else said.replace("+", "")
 
 
 # --- shares of a population ---------------------------------------------------------------------------
 
 FATES = {"retained": "\u2713", "weakened": "\u25bc", "lost": "\u2715", "cannot tell": "?", "not simulated": "\u2013"}
+
+#: Fill, border and text of a verdict on white paper, as ``report.css`` and ``dashboard.css`` have them; what cannot be
+#: told has no colour and is hatched.
+VERDICT_COLOURS = {
+    "retained": ("#e0f2ec", "#a9d8c8", "#00614a"),
+    "weakened": ("#fdeedd", "#efc596", "#9a4700"),
+    "lost": ("#fbe4e7", "#e6b0b8", "#9b1c31"),
+}
 
 #: A part of the bar carries its percentage from this share on.
 LEAST_WITH_TEXT = 0.075

@@ -16,7 +16,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from esr1md.report.data import Replica
-from esr1md.report.depiction import interval, number
+from esr1md.report.depiction import interval, number, unit_in_words
 from esr1md.scoring.comparisons import HORMONE
 from esr1md.scoring.scores import Ranking, Score, Verdict
 from esr1md.specs import HelixState
@@ -57,6 +57,27 @@ def variant_colours(variants: Sequence[str]) -> dict[str, str]:
     }
 
 
+def error_bars(
+    spans: Sequence[tuple[float, float, float] | None], colour: str = MUTED, *, width: float = 0, thickness: float = 1
+) -> dict:
+    """Plotly's error bars of points by (value, low, high); of a point that is ``None`` there is none.
+
+    ``width`` of the caps and ``thickness`` in pixels.
+    """
+    known = [span or (0.0, 0.0, 0.0) for span in spans]
+    return dict(
+        type="data", symmetric=False, thickness=thickness, width=width, color=colour,
+        array=[high - value for value, _, high in known], arrayminus=[value - low for value, low, _ in known],
+    )  # fmt: skip
+
+
+def span(score: Score | None) -> tuple[float, float, float] | None:
+    """(value, low, high) of a score for :func:`error_bars`; ``None`` without an interval."""
+    if score is None or score.low is None or score.high is None:
+        return None
+    return score.value, score.low, score.high
+
+
 # --- heat maps ------------------------------------------------------------------------------------------
 
 Kind = Literal["binding", "helix12"]
@@ -68,9 +89,6 @@ ALONE = "\u2020"
 
 #: Rows and columns up to which squares carry words, and columns up to which they carry numbers.
 MOST_ROWS_WITH_WORDS, MOST_COLUMNS_WITH_WORDS, MOST_COLUMNS_WITH_NUMBERS = 16, 6, 14
-
-#: How the units of a score are printed.
-UNITS = {"angstrom": "\u00c5", "angstrom^2": "\u00c5\u00b2", "fraction": "", "ratio": "", "count": ""}
 
 
 @dataclass(frozen=True)
@@ -392,11 +410,10 @@ def _cell_text(c: Shift, i: int, j: int, words: bool, look: Look) -> dict:
 
 
 def _hover(c: Shift, look: Look) -> str:
-    unit = UNITS.get(c.score.unit, c.score.unit)
     counted = f"{c.score.n_replicas} {look.counted}" if c.score.origin == "simulated" else PREDICTED
     lines = [
         f"<b>{html.escape(c.ligand, quote=False)}</b>, {c.variant}, from the {c.state} state",
-        f"{look.title}: {look.number(c.score.value, 2)} {unit}".rstrip(),
+        f"{look.title}: {look.number(c.score.value, 2)} {unit_in_words(c.score)}".rstrip(),
         f"95 % interval: {look.interval(c.score)}; {counted}",
     ]
     if c.verdict is not None:
@@ -493,11 +510,7 @@ def energy_panels(replicas: Sequence[Replica], colours: dict[str, str]) -> go.Fi
         traces.append(
             go.Bar(
                 x=names, y=means, marker_color=colours.get(variant, MUTED), name=variant, meta=variant,
-                error_y=dict(
-                    type="data", symmetric=False, thickness=1, width=2, color=INK,
-                    array=[h - m for h, m in zip(highs, means, strict=True)],
-                    arrayminus=[m - low for m, low in zip(means, lows, strict=True)],
-                ),
+                error_y=error_bars(list(zip(means, lows, highs, strict=True)), INK, width=2),
                 xaxis="x2", yaxis="y2", text=texts, textposition="none",
                 hovertemplate=f"{variant} %{{text}}<extra></extra>",
             )

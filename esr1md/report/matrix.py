@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from esr1md.report.figures import LOOKS, PLAIN, UNITS, Level, Look, Shift, places, shifts
+from esr1md.report.depiction import unit_in_words
+from esr1md.report.figures import LOOKS, PLAIN, Level, Look, Shift, places, shifts
 from esr1md.scoring.scores import CellScore, Ranking, Score
 
-#: Scores of a cell that are no differences to another one: attribute, title.
-LEVELS = {
-    "level_binding": ("binding", "Binding"),
-    "level_relative": ("binding_relative", "Binding relative to the reference"),
-    "level_helix12": ("helix12", "Helix 12"),
+#: Scores of a cell, as they are called: attribute -> title.
+SCORE_TITLES = {
+    "binding": "Binding",
+    "binding_relative": "Binding relative to the reference",
+    "helix12": "Helix 12",
+    "helix12_over_hormone": LOOKS["over_hormone"].title,
+    "helix12_over_apo": LOOKS["over_apo"].title,
 }
+
+#: Measures that are scores of a cell and no differences to another one: measure -> attribute.
+LEVELS = {"level_binding": "binding", "level_relative": "binding_relative", "level_helix12": "helix12"}
 
 #: Metrics by name, as they are called; any other is called by its name in the table.
 METRIC_TITLES = {
@@ -52,7 +58,7 @@ def measures(ranking: Ranking) -> dict[str, str]:
     """What a screen's heat map can show: name -> title, differences first, then scores, then metrics."""
     found = {kind: look.title for kind, look in LOOKS.items() if _cells(ranking, kind)}
     cells = (*ranking.cells, *ranking.predictions)
-    found |= {name: title for name, (key, title) in LEVELS.items() if any(getattr(c, key) for c in cells)}
+    found |= {name: SCORE_TITLES[key] for name, key in LEVELS.items() if any(getattr(c, key) for c in cells)}
     metrics = dict.fromkeys(name for cell in ranking.cells for name in cell.metrics)
     return found | {name: metric_title(name) for name in sorted(metrics, key=metric_title)}
 
@@ -67,8 +73,8 @@ def matrix_of(ranking: Ranking, measure: str) -> tuple[list[Shift], Look]:
     cells = _cells(ranking, measure)
     if measure in LOOKS:
         return cells, LOOKS[measure]
-    unit = next((UNITS.get(c.score.unit, c.score.unit) for c in cells), "")
-    title = LEVELS[measure][1] if measure in LEVELS else metric_title(measure)
+    unit = unit_in_words(cells[0].score) if cells else ""
+    title = SCORE_TITLES[LEVELS[measure]] if measure in LEVELS else metric_title(measure)
     look = Look(title, f"{title}, {unit}" if unit else title, PLAIN, False, "one replica: no interval", "replicas")
     return cells, look
 
@@ -86,5 +92,5 @@ def _cells(ranking: Ranking, measure: str) -> list[Shift]:
 
 def _score(cell: CellScore, measure: str) -> Score | None:
     if measure in LEVELS:
-        return getattr(cell, LEVELS[measure][0])
+        return getattr(cell, LEVELS[measure])
     return cell.metrics.get(measure)

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from esr1md.report.depiction import interval, number
-from esr1md.report.figures import GRID, INK, MUTED, TEMPLATE, WORSE_IS_HIGH, least_width
+from esr1md.report.figures import GRID, INK, MUTED, TEMPLATE, WORSE_IS_HIGH, error_bars, least_width, span
 from esr1md.scoring.scores import RankedLigand, Score
 
 #: Ligands up to which every point has its name and its intervals; with more, only those on the front have.
@@ -82,12 +82,7 @@ def _size(loss: float, limit: float) -> float:
 
 
 def _bars(scores: Sequence[Score]) -> dict:
-    known = [s.low is not None and s.high is not None for s in scores]
-    return dict(
-        type="data", symmetric=False, thickness=1, width=0, color="#aab4bf",
-        array=[s.high - s.value if k else 0 for s, k in zip(scores, known, strict=True)],
-        arrayminus=[s.value - s.low if k else 0 for s, k in zip(scores, known, strict=True)],
-    )  # fmt: skip
+    return error_bars([span(score) for score in scores], "#aab4bf")
 
 
 def _range(scores: Sequence[Score]) -> list[float]:

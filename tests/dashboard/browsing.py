@@ -1,10 +1,17 @@
-"""A page of the dashboard in a real browser, and what it complained of."""
+"""A dashboard that is served, a page of it in a real browser, and what it complained of."""
 
 from __future__ import annotations
 
+import socket
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from esr1md.dashboard.server import make_server
+from esr1md.dashboard.settings import DashboardSettings
 
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -14,6 +21,26 @@ ARGUMENTS = (
 PATIENCE = 90_000
 #: What a driver without a graphics card says of itself.
 _DRIVER = ("GL Driver Message", "Using empty representation")
+
+
+@contextmanager
+def serving(store: Path, **settings: Any) -> Iterator[str]:
+    """A dashboard that a thread serves; its address."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port = listening.getsockname()[1]
+        server = make_server(DashboardSettings(store=store, port=port, **settings))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        try:
+            limit = time.monotonic() + 60
+            while not server.started:
+                assert time.monotonic() < limit and thread.is_alive(), "the dashboard did not start"
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.should_exit = True
+            thread.join(10)
 
 
 @contextmanager

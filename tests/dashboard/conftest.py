@@ -3,49 +3,24 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from browsing import Visit, open_browser  # noqa: E402
+from browsing import Visit, open_browser, serving  # noqa: E402
 from example_store import example_store  # noqa: E402
-
-from esr1md.dashboard.settings import DashboardSettings  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[..., str]]:
     """``serve(store, **settings)``: its address; every server ends with the session."""
-    from esr1md.dashboard.server import make_server
-
-    running = []
-
-    def start(store: Path, **settings) -> str:
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        server = make_server(DashboardSettings(store=store, port=port, **settings))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        limit = time.monotonic() + 60
-        while not server.started:
-            assert time.monotonic() < limit and thread.is_alive(), "the dashboard did not start"
-            time.sleep(0.05)
-        running.append((server, thread, listening))
-        return f"http://127.0.0.1:{port}"
-
-    yield start
-    for server, thread, listening in running:
-        server.should_exit = True
-        thread.join(10)
-        listening.close()
+    with ExitStack() as running:
+        yield lambda store, **settings: running.enter_context(serving(store, **settings))
 
 
 @pytest.fixture(scope="module")

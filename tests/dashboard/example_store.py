@@ -10,7 +10,6 @@ from rdkit import Chem
 
 from esr1md.config import Thresholds, Weights
 from esr1md.scoring.scores import Ranking
-from esr1md.specs import digest_of
 from report_example import PEPTIDE, PROTOCOL, make_screen
 
 
@@ -59,8 +58,3 @@ def example_store(root: Path, **options) -> Ranking:
     ranking = make_screen(root, **{"pdb": PEPTIDE, "mutants": ("Y537S", "D538G"), "hormone": True, **options})
     write_screen(root, ranking)
     return ranking
-
-
-def replica_of(ranking: Ranking, ligand: str, variant: str, seed: int = 1) -> str:
-    """Digest of a replica of the example."""
-    return digest_of([ligand, variant, seed])

@@ -6,19 +6,13 @@ python tests/dashboard/pictures.py STORE [FOLDER]
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from browsing import Visit, open_browser  # noqa: E402
-
-from esr1md.dashboard.server import make_server  # noqa: E402
-from esr1md.dashboard.settings import DashboardSettings  # noqa: E402
+from browsing import Visit, open_browser, serving  # noqa: E402
 
 CELL = "screen=quickstart&variant=Y537S&ligand=fulvestrant&state=antagonist"
 #: Name of a picture -> address, what must be there, theme, height.
@@ -39,28 +33,15 @@ def main(store: str, folder: str = "docs/images") -> None:
     with tempfile.TemporaryDirectory() as place:
         root = Path(place) / "runs"
         shutil.copytree(store, root)
-        listening = socket.socket()
-        listening.bind(("127.0.0.1", 0))
-        server = make_server(DashboardSettings(store=root, port=listening.getsockname()[1]))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        while not server.started:
-            time.sleep(0.1)
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        try:
-            with open_browser(shutil.which("chromium")) as browser:
-                _write_reviews(Visit(browser, f"{url}/review?{CELL}"))
-                for name, (path, needed, theme, height) in PICTURES.items():
-                    visited = Visit(browser, url + path, width=1280, height=height, color_scheme=theme)
-                    visited.page.wait_for_selector(needed)
-                    visited.page.wait_for_timeout(6000 if name == "cell" else 1200)
-                    visited.page.screenshot(path=f"{folder}/dashboard-{name}.png")
-                    print(name, visited.complaints)
-                    visited.close()
-        finally:
-            server.should_exit = True
-            thread.join()
-            listening.close()
+        with serving(root) as url, open_browser(shutil.which("chromium")) as browser:
+            _write_reviews(Visit(browser, f"{url}/review?{CELL}"))
+            for name, (path, needed, theme, height) in PICTURES.items():
+                visited = Visit(browser, url + path, width=1280, height=height, color_scheme=theme)
+                visited.page.wait_for_selector(needed)
+                visited.page.wait_for_timeout(6000 if name == "cell" else 1200)
+                visited.page.screenshot(path=f"{folder}/dashboard-{name}.png")
+                print(name, visited.complaints)
+                visited.close()
 
 
 def _write_reviews(visited: Visit) -> None:

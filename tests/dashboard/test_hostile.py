@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sqlite3
+from urllib.parse import quote
+
 import pytest
 from example_store import example_store, write_screen
 
+from esr1md.dashboard.data import read_screen
+from esr1md.dashboard.reviews import Reviews, subject_of
 from esr1md.scoring.scores import Ranking
+from esr1md.store import Store
 
 pytestmark = pytest.mark.browser
 
@@ -50,8 +56,6 @@ def test_names_are_text_on_every_page(hostile, visit):
     visited = visit(f"{url}/?screen=quickstart")
     visited.wait_for_text(EVIL, "#ranking-grid")
     query = "screen=quickstart&variant=Y537S&state=antagonist"
-    from urllib.parse import quote
-
     name = quote(EVIL)
     cells = quote(f"WT|{EVIL}|antagonist~Y537S|{EVIL}|antagonist")
     for path in (
@@ -66,8 +70,6 @@ def test_names_are_text_on_every_page(hostile, visit):
 
 
 def test_damaged_replicas_are_marked_and_the_rest_is_shown(hostile, visit):
-    from urllib.parse import quote
-
     url, _ = hostile
     query = f"screen=quickstart&variant=Y537S&state=antagonist&ligand={quote(EVIL)}"
     visited = visit(f"{url}/cell?{query}", width=800)
@@ -115,12 +117,6 @@ def test_a_comment_of_ten_megabytes_is_refused_and_the_page_lives(hostile, visit
 
 def test_comment_that_is_in_the_database_already_does_not_break_the_page(hostile, visit):
     """What another program wrote there, without our limit."""
-    import sqlite3
-
-    from esr1md.dashboard.data import read_screen
-    from esr1md.dashboard.reviews import Reviews, subject_of
-    from esr1md.store import Store
-
     url, root = hostile
     store = Store(root)
     reviews = Reviews(store)

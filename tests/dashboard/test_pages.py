@@ -8,7 +8,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pandas
 import pytest
+from example_store import example_store, write_screen
 from rdkit import Chem
+
+from esr1md.config import load_screen
+from report_example import make_screen
 
 pytestmark = pytest.mark.browser
 
@@ -116,8 +120,6 @@ def test_verdicts_filter_and_lead_to_cells(example_url, example, visit):
 
 
 def test_weights_move_the_ranks(tmp_path, serve, visit):
-    from example_store import example_store, write_screen
-
     root = tmp_path / "store"
     ranking = example_store(root)
     mine = [line for line in ranking.ranking if line.state == "antagonist"]
@@ -199,9 +201,7 @@ def test_matrix_hatches_what_cannot_be_told_and_opens_cells(example_url, example
     assert urlsplit(page.url).path == "/cell"
     page.go_back()
     page.wait_for_selector("#matrix-map .main-svg")
-    page.wait_for_selector("#matrix-map .nsewdrag")
-    box = page.locator("#matrix-map .nsewdrag").first.bounding_box()
-    page.mouse.click(box["x"] + 30, box["y"] + 15)
+    page.locator("#matrix-map .nsewdrag").first.click(position={"x": 30, "y": 15}, force=True)
     page.wait_for_function("() => location.pathname === '/cell'")
     assert visited.complaints == []
 
@@ -243,6 +243,24 @@ def test_other_cells_are_a_choice_away(real_url, visit):
     assert visited.complaints == []
 
 
+def test_a_cell_may_be_left_before_its_viewer_has_started(real_url, visit):
+    visited = visit(real_url, width=760, height=700)
+    visited.page.evaluate(
+        """cell => {
+          new MutationObserver((_, observer) => {
+            if (!document.getElementById('cell-viewer')) return;
+            observer.disconnect();
+            window.esr1md.go('/evidence' + location.search);
+          }).observe(document.body, {childList: true, subtree: true});
+          window.esr1md.go(cell);
+        }""",
+        CELL,
+    )
+    visited.wait_for_text("Evidence", "#page h1")
+    visited.page.wait_for_timeout(3000)
+    assert visited.complaints == []
+
+
 def test_compare_shows_differences_by_measure_and_residue(real_url, visit):
     cells = "WT|estradiol|agonist~Y537S|estradiol|agonist"
     visited = visit(f"{real_url}/compare?screen=tiny&cells={cells}")
@@ -267,10 +285,6 @@ def test_evidence_is_apart_and_linked(real_url, visit):
 
 
 def test_a_running_screen_moves_by_itself(tmp_path, serve, visit):
-    from example_store import write_screen
-
-    from report_example import make_screen
-
     root = tmp_path / "store"
     ranking = make_screen(root, n_ligands=4, predicted=False)
     few = ranking.model_copy(update={"ranking": ranking.ranking[:2]})
@@ -289,8 +303,6 @@ def test_a_running_screen_moves_by_itself(tmp_path, serve, visit):
 
 
 def test_failures_say_why_and_how_to_try_again(tmp_path, serve, visit):
-    from example_store import example_store
-
     root = tmp_path / "store"
     ranking = example_store(root, n_ligands=2)
     folder = root / "replicas" / ranking.cells[0].replicas[0]
@@ -315,8 +327,6 @@ def record(visited, verdict: str, comment: str) -> None:
 
 
 def test_review_keeps_history_shows_conflicts_and_undoes(tmp_path, serve, visit):
-    from example_store import example_store
-
     root = tmp_path / "store"
     example_store(root, n_ligands=3)
     url = serve(root)
@@ -371,10 +381,6 @@ def test_login_page_lets_in(example, serve, browser):
 
 
 def test_library_rows_become_a_screen(tmp_path, serve, visit):
-    from example_store import example_store
-
-    from esr1md.config import load_screen
-
     root = tmp_path / "store"
     example_store(root, n_ligands=3)
     folder = root / "libraries" / "vendor"

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
+import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -25,7 +29,8 @@ from esr1md.dashboard.memo import Memo
 from esr1md.dashboard.rows import ranking_rows, row_key, weighted_ranks
 from esr1md.dashboard.settings import DashboardSettings
 from esr1md.dashboard.substructure import holding, molecules_of, pattern_of
-from esr1md.report.depiction import supported_digits
+from esr1md.report import page
+from esr1md.report.depiction import VERDICT_COLOURS, in_words, supported_digits
 from esr1md.scoring.priorities import reweighed
 from esr1md.scoring.scores import Score
 from esr1md.store import Store
@@ -79,9 +84,17 @@ def test_a_screen_is_read_once_until_it_changes(own, monkeypatch):
     reader.close()
 
 
-def test_a_running_screen_shows_what_has_finished(real_store, tmp_path):
-    import shutil
+def test_a_name_that_is_no_screen_of_the_store_is_not_read(own):
+    root, _ = own
+    shutil.copytree(root / "screens" / NAME, root / "elsewhere")
+    reader = Reader(Store(root))
+    for name in ("../elsewhere", f"{NAME}/", "gone", ""):
+        assert reader.screen(name).ranking is None and "no such screen" in reader.screen(name).problem
+    assert reader.screen(NAME).ranking is not None
+    reader.close()
 
+
+def test_a_running_screen_shows_what_has_finished(real_store, tmp_path):
     root = tmp_path / "running"
     shutil.copytree(real_store, root)
     store = Store(root)
@@ -183,6 +196,35 @@ def test_no_more_digits_than_the_interval_supports(half, digits):
     assert supported_digits(Score(value=5.0, low=low, high=high, n_replicas=2, unit="ps")) == digits
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "options", "said"),
+    [
+        (-2.1, -0.3, {}, "\u22121.2 kcal/mol (\u22122.1 to \u22120.3)"),
+        (-2.1, 0.4, {"signed": False}, "\u22121.2 kcal/mol (\u22122.1 to 0.4)"),
+        (-2.1, 0.4, {"with_unit": False}, "\u22121.2 (\u22122.1 to +0.4)"),
+        (None, None, {}, "\u22121.2 kcal/mol"),
+        (None, None, {"unknown": "too few"}, "\u22121.2 kcal/mol (too few)"),
+        (-1.2, -1.2, {"unknown": "too few"}, "\u22121.2 kcal/mol"),
+    ],
+)
+def test_scores_in_words(low, high, options, said):
+    assert in_words(Score(value=-1.2, low=low, high=high, n_replicas=2, unit="kcal/mol"), **options) == said
+
+
+@pytest.mark.parametrize(
+    ("sheet", "prefix"),
+    [(page.ASSETS / "report.css", ".chip."), (Path(reading.__file__).parent / "assets" / "dashboard.css", ".")],
+)
+def test_verdicts_have_the_colours_that_both_stylesheets_give_them(sheet, prefix):
+    css = sheet.read_text()
+    for name, value in re.findall(r"(--[a-z-]+):(#\w+)", css.split("}")[0]):  # on white paper
+        css = css.replace(f"var({name})", value)
+    rules = {names.strip(): declared for names, declared in re.findall(r"([^{}]+){([^{}]*)}", css)}
+    for verdict, (fill, border, text) in VERDICT_COLOURS.items():
+        declared = next(rules[names] for names in rules if f"{prefix}{verdict}" in names.split(","))
+        assert declared == f"background:{fill};color:{text};border-color:{border}"
+
+
 def test_reweighing_orders_as_a_new_ranking_would(own):
     lines = own[1].ranking
     group = [line for line in lines if line.state == "antagonist"]
@@ -246,8 +288,6 @@ def test_exports_hold_no_formula(own):
     screen = read_screen(Store(own[0]), NAME)
     table = pandas.DataFrame({"ligand": ["=cmd|' /C calc'!A0", "fine"], "binding": [1.0, 2.0]})
     assert "\n'=cmd" in encoded(table, "csv", screen).decode()
-    import io
-
     assert pandas.read_excel(io.BytesIO(encoded(table, "xlsx", screen))).loc[0, "ligand"].startswith("'=cmd")
 
 

@@ -6,13 +6,14 @@
   const functions = (window.dash_clientside.esr1md = window.dash_clientside.esr1md || {});
   const none = () => window.dash_clientside.no_update;
   const TIMED = ["cell-helix12", "cell-latches", "cell-convergence"];
-  let playing = null;
+  /** The viewer's code, the timer of the film, the film that is shown and the frame that it is at. */
+  let viewer = null, playing = null, shown = null, at = 0;
 
-  let viewer = null;
   /** Load the viewer's code once; resolves when it can be used. */
   functions.loadViewer = (source) => {
     if (!source) return none();
     if (window.rcsbMolstar) return true;
+    mayBeLeftEarly(window.dash_molstar.MolstarViewer.prototype);
     viewer = viewer || new Promise((resolve) => {
       const script = document.createElement("script");
       script.src = source;
@@ -23,6 +24,17 @@
     return viewer;
   };
 
+  /** Its component cannot end before it has started: a page that is left so early ends it once it has. */
+  function mayBeLeftEarly(component) {
+    const end = component.componentWillUnmount;
+    if (end.patient) return;
+    component.componentWillUnmount = function () {
+      if (this.cameraSubscription) end.call(this);
+      else if (this.viewer) this.viewer._plugin.canvas3dInitialized.then(() => end.call(this), () => {});
+    };
+    component.componentWillUnmount.patient = true;
+  }
+
   functions.goToCell = (ligand, variant, known) => {
     const key = known && known.keys[ligand];
     if (!key || !variant || (known.shown && known.shown[0] === variant && known.shown[1] === ligand)) return none();
@@ -30,7 +42,12 @@
     return none();
   };
 
-  functions.prepareFilm = (film) => (film ? [film.times.length - 1, false, 0] : [1, true, 0]);
+  functions.prepareFilm = (film) => {
+    shown = film;
+    at = 0;
+    if (film) dash(film);
+    return film ? [film.times.length - 1, false, 0] : [1, true, 0];
+  };
 
   /** A line in every plot of time where the film is. */
   function mark(time) {
@@ -48,6 +65,7 @@
   }
 
   functions.showFrame = (frame, film) => {
+    at = frame;
     if (!film || frame === null || frame === undefined) return [none(), none()];
     const time = film.times[frame];
     mark(time);
@@ -69,7 +87,7 @@
   function dash(film) {
     const waiting = setInterval(() => {
       const stage = document.getElementById("cell-stage");
-      if (!stage || window.esr1md.shown !== film) { clearInterval(waiting); return; }
+      if (!stage || shown !== film) { clearInterval(waiting); return; }
       if (!/Model \d+ \/ \d+/.test(stage.innerText)) return;
       clearInterval(waiting);
       window.dash_clientside.set_props("cell-viewer", { measurement: film.contacts });
@@ -82,25 +100,9 @@
     if (playing) { clearInterval(playing); playing = null; button.textContent = "\u25b6"; return; }
     button.textContent = "\u23f8";
     playing = setInterval(() => {
-      const slider = document.getElementById("cell-frame"), shown = document.getElementById("cell-play");
-      if (!slider || !shown) { clearInterval(playing); playing = null; return; }
-      const film = window.esr1md.film || 0;
-      window.esr1md.frame = ((window.esr1md.frame || 0) + 1) % Math.max(1, film);
-      window.dash_clientside.set_props("cell-frame", { value: window.esr1md.frame });
+      if (!document.getElementById("cell-play")) { clearInterval(playing); playing = null; return; }
+      at = ((at || 0) + 1) % (shown ? shown.times.length : 1);
+      window.dash_clientside.set_props("cell-frame", { value: at });
     }, 250);
   });
-
-  const prepare = functions.prepareFilm, show = functions.showFrame;
-  functions.prepareFilm = (film) => { window.esr1md.film = film ? film.times.length : 0; window.esr1md.frame = 0; window.esr1md.shown = film; if (film) dash(film); return prepare(film); };
-  functions.showFrame = (frame, film) => { window.esr1md.frame = frame; return show(frame, film); };
-})();
-
-(function () {
-  "use strict";
-
-  window.dash_clientside.esr1md.goToCells = (cells, shown) => {
-    if (shown && JSON.stringify(cells) !== JSON.stringify(shown.cells))
-      window.esr1md.go(`/compare?${new URLSearchParams({ screen: shown.screen, cells: (cells || []).join("~") })}`);
-    return window.dash_clientside.no_update;
-  };
 })();

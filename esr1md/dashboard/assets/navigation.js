@@ -54,6 +54,12 @@
     return window.dash_clientside.no_update;
   };
 
+  functions.goToCells = (cells, shown) => {
+    if (shown && JSON.stringify(cells) !== JSON.stringify(shown.cells))
+      go(`/compare?${new URLSearchParams({ screen: shown.screen, cells: (cells || []).join(BETWEEN) })}`);
+    return window.dash_clientside.no_update;
+  };
+
   /** Write the values of a page's controls into its address; what is empty is left out. */
   functions.remember = (...given) => {
     const names = given.pop();

@@ -11,15 +11,17 @@ from dash.development.base_component import Component
 
 from esr1md.dashboard import cell_figures as figures
 from esr1md.dashboard import molstar
-from esr1md.dashboard.address import Address, href
+from esr1md.dashboard.address import Address, cell_key, href
 from esr1md.dashboard.cell_data import CellData, ReplicaData
+from esr1md.dashboard.comparing import scores_of
 from esr1md.dashboard.context import context, is_dark
 from esr1md.dashboard.data import Cell, Screen
 from esr1md.dashboard.parts import chip, empty, facts, field, graph, heading, link, problem, table
 from esr1md.dashboard.shell import Page, remember, remembered
 from esr1md.dashboard.viewer import key_contacts, viewer_data
-from esr1md.report.depiction import interval, number, supported_digits
-from esr1md.report.figures import LOOKS, UNITS
+from esr1md.report.depiction import in_words, interval
+from esr1md.report.figures import LOOKS
+from esr1md.report.matrix import SCORE_TITLES
 from esr1md.scoring.scores import Score
 
 CONTROLS = {"replica": ("cell-replica", "value")}
@@ -90,12 +92,12 @@ def _shown(screen: Screen, cell: Cell) -> list[Cell]:
 
 
 def _choose(screen: Screen, cell: Cell | None) -> Component:
-    ligands = list(dict.fromkeys(f"{name} ({state})" for _, name, state in screen.cells))
     keys = {f"{name} ({state})": (name, state) for _, name, state in screen.cells}
     shown = f"{cell[1]} ({cell[2]})" if cell else None
+    beside = [cell_key(each) for each in _shown(screen, cell)] if cell else []
     return html.Div(
         [
-            field("Ligand and state", dcc.Dropdown(ligands, shown, id="cell-ligand", clearable=False,
+            field("Ligand and state", dcc.Dropdown(list(keys), shown, id="cell-ligand", clearable=False,
                                                    maxHeight=400), wide=True),
             field("Variant", dcc.Dropdown(list(screen.variants), cell[0] if cell else None, id="cell-variant",
                                           clearable=False)),
@@ -104,8 +106,7 @@ def _choose(screen: Screen, cell: Cell | None) -> Component:
             dcc.Store(id="cell-went"),
             html.Span(
                 [
-                    link("Compare", href("/compare", screen=screen.name, cells=["|".join(each) for each in
-                                         (_shown(screen, cell) if cell else [])]), className="button"),
+                    link("Compare", href("/compare", screen=screen.name, cells=beside), className="button"),
                     link("Review", href("/review", screen=screen.name, ligand=cell[1], state=cell[2], variant=cell[0])
                          if cell else "/review", className="button"),
                 ],
@@ -133,11 +134,7 @@ def _scores(screen: Screen, cell: Cell) -> Component:
                                      ("helix12", compared.helix12_shift, compared.helix12_verdict)):  # fmt: skip
             if shift is not None:
                 pairs.append((LOOKS[name].title, [_in_words(shift), " ", chip(verdict)]))
-    for name, value in (("Binding", score.binding), ("Relative to the reference", score.binding_relative),
-                        ("Helix 12", score.helix12), ("Helix 12 over estradiol", score.helix12_over_hormone),
-                        ("Helix 12 over apo", score.helix12_over_apo)):  # fmt: skip
-        if value is not None:
-            pairs.append((name, _in_words(value)))
+    pairs += [(SCORE_TITLES[name], _in_words(value)) for name, value in scores_of(score).items()]
     if score.pose_confidence:
         said = f"{score.pose_confidence} confidence" + (f": {score.pose_reason}" if score.pose_reason else "")
         pairs.append(("Pose", said))
@@ -147,12 +144,7 @@ def _scores(screen: Screen, cell: Cell) -> Component:
 
 
 def _in_words(score: Score) -> str:
-    digits = supported_digits(score)
-    unit = UNITS.get(score.unit, score.unit)
-    low, high = score.low, score.high
-    between = f" ({number(low, digits)} to {number(high, digits)})" if low is not None and high is not None else (
-        f" (interval {interval(score)})")  # fmt: skip
-    return f"{number(score.value, digits)} {unit}{between}"
+    return in_words(score, unknown=f"interval {interval(score)}")
 
 
 def _failures(screen: Screen, cell: Cell) -> Component:

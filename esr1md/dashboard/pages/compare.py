@@ -9,24 +9,24 @@ import plotly.graph_objects as go
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html
 from dash.development.base_component import Component
 
-from esr1md.dashboard.address import Address, cell_href
+from esr1md.dashboard.address import Address, cell_href, cell_key
 from esr1md.dashboard.cell_data import CellData
-from esr1md.dashboard.comparing import SCORES, difference, residue_differences, scores_of, strongest
+from esr1md.dashboard.cell_figures import lay_out, strongest
+from esr1md.dashboard.comparing import difference, residue_differences, scores_of
 from esr1md.dashboard.context import context
 from esr1md.dashboard.data import Cell, Screen
 from esr1md.dashboard.parts import empty, field, graph, heading, link, table
 from esr1md.dashboard.shell import Page
-from esr1md.report.depiction import number, supported_digits
-from esr1md.report.figures import MUTED, TEMPLATE, UNITS, VARIANT_COLOURS, least_width
-from esr1md.report.matrix import metric_title
+from esr1md.report.depiction import in_words
+from esr1md.report.figures import VARIANT_COLOURS, error_bars, least_width, span
+from esr1md.report.matrix import SCORE_TITLES, metric_title
 from esr1md.scoring.scores import Score
 
-MOST_CELLS, MOST_RESIDUES = 6, 18
-_BETWEEN = "|"
+MOST_CELLS = 6
 
 
 def layout(screen: Screen, address: Address) -> Component:
-    known = {_BETWEEN.join(cell): cell for cell in screen.cells}
+    known = {cell_key(cell): cell for cell in screen.cells}
     chosen = address.choices("cells", known)[:MOST_CELLS] or _usual(screen)
     options = [{"label": _name(cell), "value": key} for key, cell in known.items()]
     head = [
@@ -55,7 +55,7 @@ def _usual(screen: Screen) -> list[str]:
     if first is None:
         return []
     cells = [(variant, *first) for variant in screen.variants[:2]]
-    return [_BETWEEN.join(cell) for cell in cells if cell in screen.cells]
+    return [cell_key(cell) for cell in cells if cell in screen.cells]
 
 
 def _name(cell: Cell) -> str:
@@ -63,21 +63,21 @@ def _name(cell: Cell) -> str:
 
 
 def _metrics(screen: Screen, cells: list[Cell]) -> Component:
-    scores = [scores_of(screen.cells[cell]) for cell in cells]
-    titles = dict(SCORES)
-    names = list(dict.fromkeys(name for each in scores for name in each))
-    names.sort(key=lambda name: (name not in titles, list(titles).index(name) if name in titles else 0,
-                                 metric_title(name)))  # fmt: skip
+    scores = [scores_of(screen.cells[cell]) | screen.cells[cell].metrics for cell in cells]
+    known = {name for each in scores for name in each}
+    names = [name for name in SCORE_TITLES if name in known]
+    names += sorted(known.difference(names), key=metric_title)
     rows = []
     for name in names:
         base = scores[0].get(name)
-        row: list[Any] = [titles.get(name) or metric_title(name)]
+        row: list[Any] = [SCORE_TITLES.get(name) or metric_title(name)]
         for k, each in enumerate(scores):
             score = each.get(name)
-            said = [html.Div(_in_words(score)) if score else html.Div("not measured", className="muted")]
+            said = [html.Div(in_words(score, signed=False)) if score else html.Div("not measured", className="muted")]
             if k and score and base:
                 apart = difference(score, base)
-                said.append(html.Div(_signed(apart), className=f"apart {_sure(apart)}"))
+                words = in_words(apart, with_unit=False, unknown="too few replicas for an interval")
+                said.append(html.Div(words, className=f"apart {_sure(apart)}"))
             row.append(said)
         rows.append(row)
     heads = ["Measure", *(link(_name(cell), cell_href(screen.name, *cell)) for cell in cells)]
@@ -94,7 +94,7 @@ def _metrics(screen: Screen, cells: list[Cell]) -> Component:
 def _residues(screen: Screen, cells: list[Cell]) -> Component:
     data: list[CellData] = [context().memos["cell"](screen, cell) for cell in cells]
     apart = [residue_differences(each, data[0]) for each in data[1:]]
-    chosen = strongest(apart, MOST_RESIDUES)
+    chosen = strongest([{residue: score.value for residue, score in each.items()} for each in apart])
     title = html.H2("By residue")
     if not chosen:
         return html.Section([title, empty("No residue to compare", "The energies of residues are not there for two of "
@@ -102,24 +102,19 @@ def _residues(screen: Screen, cells: list[Cell]) -> Component:
     figure = go.Figure()
     for k, (cell, found) in enumerate(zip(cells[1:], apart, strict=True)):
         mine = [found.get(residue) for residue in chosen]
-        known = [s is not None and s.low is not None for s in mine]
         figure.add_scatter(
             x=[j + 0.12 * (k - (len(apart) - 1) / 2) for j in range(len(chosen))], mode="markers",
             y=[s.value if s else None for s in mine], name=text.escape(_name(cell)),
             marker=dict(size=8, color=VARIANT_COLOURS[k], symbol=("circle", "square", "diamond", "cross", "x")[k % 5]),
-            error_y=dict(type="data", symmetric=False, thickness=1.2, width=3, color=MUTED,
-                         array=[s.high - s.value if ok else 0 for s, ok in zip(mine, known, strict=True)],
-                         arrayminus=[s.value - s.low if ok else 0 for s, ok in zip(mine, known, strict=True)]),
+            error_y=error_bars([span(score) for score in mine], width=3, thickness=1.2),
             hovertemplate="%{y:+.1f} kcal/mol<extra></extra>",
         )  # fmt: skip
-    figure.update_layout(
-        template=TEMPLATE, height=340, margin=dict(l=8, r=8, t=44, b=8), meta=least_width(44 * len(chosen) + 120),
-        legend=dict(orientation="h", x=0, y=1, yref="container", yanchor="top", xanchor="left"),
-    )  # fmt: skip
-    figure.update_xaxes(tickvals=list(range(len(chosen))), ticktext=[str(n) for n in chosen], automargin=True,
+    lay_out(figure, 340)
+    figure.update_layout(meta=least_width(44 * len(chosen) + 120))
+    figure.update_xaxes(tickvals=list(range(len(chosen))), ticktext=[str(n) for n in chosen],
                         title=dict(text="residue (P03372)", font=dict(size=12)), showgrid=False)  # fmt: skip
     figure.update_yaxes(title=dict(text=f"minus {text.escape(_name(cells[0]))}, kcal/mol", font=dict(size=12)),
-                        zeroline=True, zerolinewidth=1, automargin=True)  # fmt: skip
+                        zeroline=True, zerolinewidth=1)  # fmt: skip
     note = "Energy with the ligand, mean over shared seeds; below 0 the residue holds it more than in the first."
     return html.Section(
         [
@@ -128,22 +123,6 @@ def _residues(screen: Screen, cells: list[Cell]) -> Component:
             graph("compare-residues", figure, "Difference of each residue's energy with the ligand"),
         ]
     )
-
-
-def _in_words(score: Score) -> str:
-    digits = supported_digits(score)
-    unit = UNITS.get(score.unit, score.unit)
-    value = number(score.value, digits).removeprefix("+")
-    if score.low is None or score.high is None or score.low == score.high:
-        return f"{value} {unit}".rstrip()
-    return f"{value} {unit} ({number(score.low, digits)} to {number(score.high, digits)})".replace("+", "")
-
-
-def _signed(score: Score) -> str:
-    digits = supported_digits(score)
-    if score.low is None or score.high is None:
-        return f"{number(score.value, digits)} (too few replicas for an interval)"
-    return f"{number(score.value, digits)} ({number(score.low, digits)} to {number(score.high, digits)})"
 
 
 def _sure(score: Score) -> str:

@@ -6,7 +6,7 @@ import html as text
 
 import numpy as np
 import plotly.graph_objects as go
-from dash import Dash, html
+from dash import html
 from dash.development.base_component import Component
 
 from esr1md.dashboard.address import Address
@@ -15,7 +15,7 @@ from esr1md.dashboard.data import UNREADABLE, Screen
 from esr1md.dashboard.parts import chip, empty, external, graph, heading, problem, table
 from esr1md.dashboard.shell import Page
 from esr1md.report.depiction import number
-from esr1md.report.figures import MUTED, TEMPLATE, variant_colours
+from esr1md.report.figures import MUTED, TEMPLATE, error_bars, span, variant_colours
 from esr1md.scoring.evidence import ClinicalResult, evidence
 from esr1md.scoring.rank_agreement import RankAgreement
 from esr1md.scoring.validation import CLINICAL_USE, OUTCOMES, Validation
@@ -55,17 +55,12 @@ def _plot(k: int, series: RankAgreement) -> Component:
     figure = go.Figure()
     for variant in dict.fromkeys(p.variant for p in points):
         mine = [p for p in points if p.variant == variant]
-        known = [p.predicted.low is not None and p.predicted.high is not None for p in mine]
         figure.add_scatter(
             x=[p.measured for p in mine], y=[p.predicted.value for p in mine], mode="markers", name=variant,
             marker=dict(size=9, color=colours[variant]), text=[text.escape(f"{p.ligand}, {p.variant}") for p in mine],
             hovertemplate="%{text}<br>published %{x:.1f}, predicted %{y:.1f} kcal/mol<extra></extra>",
             error_x=dict(type="data", array=[p.measured_error or 0 for p in mine], thickness=1, width=0, color=MUTED),
-            error_y=dict(
-                type="data", symmetric=False, thickness=1, width=0, color=MUTED,
-                array=[p.predicted.high - p.predicted.value if k else 0 for p, k in zip(mine, known, strict=True)],
-                arrayminus=[p.predicted.value - p.predicted.low if k else 0 for p, k in zip(mine, known, strict=True)],
-            ),
+            error_y=error_bars([span(p.predicted) for p in mine]),
         )  # fmt: skip
     what = "log10 ratio mutant/WT" if series.kind == "mutations" else "log10 affinity constant"
     figure.update_layout(template=TEMPLATE, height=330, margin=dict(l=8, r=8, t=40, b=8), hovermode="closest",
@@ -123,8 +118,7 @@ def _values(screen: Screen) -> Component:
 
 
 def _clinical(screen: Screen) -> list[Component]:
-    ligands = list(dict.fromkeys(cell[1] for cell in screen.cells))
-    found = [(ligand, results) for ligand in ligands if (results := evidence().clinical_of(ligand))]
+    found = [(ligand, results) for ligand in screen.ligands if (results := evidence().clinical_of(ligand))]
     if not found:
         return [html.P("No trial of these ligands is carried here.", className="muted")]
     heads = ("Trial", "Drugs", "ESR1", "Endpoint", "Value", "Hazard ratio (95 %)", "p", "Source")
@@ -147,8 +141,4 @@ def _source(source: str, doi: str) -> Component:
     return external(source, f"https://doi.org/{doi}") if doi else html.Span(source)
 
 
-def register(app: Dash) -> None:
-    """The page has no callback."""
-
-
-PAGE = Page("/evidence", "Evidence", layout, register)
+PAGE = Page("/evidence", "Evidence", layout)

@@ -10,24 +10,23 @@ from dash.development.base_component import Component
 
 from esr1md.dashboard import library_data
 from esr1md.dashboard.address import Address
-from esr1md.dashboard.context import context, is_dark, user
+from esr1md.dashboard.context import context, is_dark, may_write
 from esr1md.dashboard.data import Screen
 from esr1md.dashboard.library_data import Library, Round
 from esr1md.dashboard.parts import empty, facts, field, heading, problem, table
 from esr1md.dashboard.shell import Page, remember, remembered
-from esr1md.errors import Esr1mdError, InputError
+from esr1md.errors import Esr1mdError
 
 CONTROLS = {"library": ("library-name", "value")}
 
 
 def layout(screen: Screen, address: Address) -> Component:
     store = context().reader.store
-    found = library_data.libraries(store)
+    names = library_data.library_names(store)
     head = heading("Library", note="Predictions of the surrogate, not simulations. A compound outside the model's "
                    "domain is not ranked, and assay affinity says nothing of mutants.")  # fmt: skip
-    names = [library.name for library in found]
     chosen = address.choice("library", names, names[0] if names else "")
-    if found:
+    if names:
         shown = [field("Library", dcc.Dropdown(names, chosen, id="library-name", clearable=False)),
                  html.Div(id="library-shown")]  # fmt: skip
     else:
@@ -38,7 +37,7 @@ def layout(screen: Screen, address: Address) -> Component:
         [
             head,
             *shown,
-            _simulate() if found else html.Div(),
+            _simulate() if names else html.Div(),
             html.Section([html.H2("Proposals of the active-learning loop"), *_proposals(library_data.rounds(store))]),
             dcc.Store(id="library-screen", data=screen.name),
             remembered("library", CONTROLS),
@@ -93,7 +92,7 @@ def register(app: Dash) -> None:
 
     @app.callback(Output("library-shown", "children"), Input("library-name", "value"))
     def show(name: str | None) -> Any:
-        library = next((x for x in library_data.libraries(context().reader.store) if x.name == name), None)
+        library = library_data.library_named(context().reader.store, name)
         if library is None:
             return problem("There is no such library", "Choose another.")
         if library.problem:
@@ -110,10 +109,7 @@ def register(app: Dash) -> None:
             return no_update
         store = context().reader.store
         try:
-            if context().settings.read_only:
-                raise InputError("this dashboard is read only")
-            if not context().writes.allow(user() or "library"):
-                raise InputError("too many requests in a minute", do="wait a little")
+            may_write()
             wanted = [{"name": str(c["name"]), "smiles": str(c["smiles"])} for c in chosen or ()]
             path = library_data.write_request(store, context().reader.screen(screen), wanted, (name or "").strip())
             if library_data.deployment() is not None:

@@ -12,9 +12,10 @@ from esr1md.dashboard.address import Address
 from esr1md.dashboard.context import context
 from esr1md.dashboard.data import Screen
 from esr1md.dashboard.parts import empty, field, graph, heading
+from esr1md.dashboard.rows import row_key
 from esr1md.dashboard.shell import Page, remember, remembered
-from esr1md.report.depiction import supported_digits
-from esr1md.report.figures import LEAST_COLUMNS, UNITS, Look, Shift, heatmap
+from esr1md.report.depiction import in_words
+from esr1md.report.figures import LEAST_COLUMNS, Look, Shift, heatmap
 from esr1md.report.matrix import matrix_of
 
 #: Ligands on one map; more cannot be read.
@@ -122,7 +123,7 @@ def _table(
     found = {c.cell: c for c in cells}
     data = []
     for ligand, state in rows:
-        row: dict[str, Any] = {"id": f"{state}|{ligand}", "ligand": ligand, "state": state}
+        row: dict[str, Any] = {"id": row_key(ligand, state), "ligand": ligand, "state": state}
         for j, variant in enumerate(columns):
             if c := found.get((variant, ligand, state)):
                 row[f"c{j}"] = c.score.value
@@ -154,13 +155,9 @@ def _table(
 
 
 def _in_words(c: Shift, look: Look) -> str:
-    unit = UNITS.get(c.score.unit, c.score.unit)
-    digits = supported_digits(c.score)
-    text = f"{look.number(c.score.value, digits)} {unit}".rstrip()
-    if c.score.low is not None and c.score.high is not None:
-        text += f" ({look.number(c.score.low, digits)} to {look.number(c.score.high, digits)})"
     counted = "predicted" if c.score.origin == "predicted" else f"n = {c.score.n_replicas}"
-    return f"{text}, {counted}" + (f", {c.verdict}" if c.verdict is not None else "")
+    verdict = f", {c.verdict}" if c.verdict is not None else ""
+    return f"{in_words(c.score, signed=look.diverging)}, {counted}{verdict}"
 
 
 PAGE = Page("/matrix", "Matrix", layout, register)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import dash_ag_grid
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 from dash.development.base_component import Component
 
-from esr1md.config import Weights
 from esr1md.dashboard import exports
 from esr1md.dashboard.address import Address, href
 from esr1md.dashboard.context import context, is_dark
@@ -17,7 +17,6 @@ from esr1md.dashboard.parts import chip, empty, field, heading
 from esr1md.dashboard.rows import LETTERS, SCORES
 from esr1md.dashboard.shell import Page, remember, remembered
 from esr1md.dashboard.substructure import MOST_CHARACTERS, holding, pattern_of
-from esr1md.errors import Esr1mdError
 from esr1md.report.caveats import DISBELIEVE
 from esr1md.report.words import headline
 from esr1md.scoring.scores import Verdict
@@ -48,7 +47,7 @@ def layout(screen: Screen, address: Address) -> Component:
     if not rows:
         said = headline(screen.ranking)
         return html.Div([heading("Ranking"), empty(said.title, said.detail)])
-    mutants = [variant for variant in screen.variants if variant != "WT"]
+    mutants = screen.mutants
     return html.Div(
         [
             html.Div(_head(screen), id="ranking-head"),
@@ -58,8 +57,7 @@ def layout(screen: Screen, address: Address) -> Component:
             _grid(screen, rows, mutants, address),
             dcc.Store(id="ranking-source", data=_source(screen)),
             dcc.Store(id="ranking-rows"),
-            dcc.Store(id="ranking-reviews", data=_reviews(screen)),
-            dcc.Store(id="ranking-version", data=screen.version),
+            dcc.Store(id="ranking-reviews", data=context().reviews.of_ligands(screen)),
             dcc.Interval(id="ranking-look", interval=LOOK_MS),
             dcc.Store(id="ranking-hits"),
             dcc.Store(id="ranking-weighted"),
@@ -74,14 +72,6 @@ def layout(screen: Screen, address: Address) -> Component:
 def _source(screen: Screen) -> str:
     """Where the page gets its rows: once for each version, and not inside the page."""
     return href("/rows.json", screen=screen.name, v=screen.version)
-
-
-def _reviews(screen: Screen) -> dict[str, str]:
-    """Ligand -> verdict of the reviewers; none where they cannot be read, which the page of reviews explains."""
-    try:
-        return context().reviews.of_ligands(screen)
-    except Esr1mdError:
-        return {}
 
 
 def _head(screen: Screen) -> Component:
@@ -103,7 +93,7 @@ def _head(screen: Screen) -> Component:
     )
 
 
-def _filters(rows: list[dict[str, Any]], mutants: list[str], address: Address) -> Component:
+def _filters(rows: list[dict[str, Any]], mutants: Sequence[str], address: Address) -> Component:
     classes = sorted({row["class"] for row in rows})
     verdicts = [
         {"label": f"{'binding' if place == 0 else 'helix 12'} {verdict}", "value": f"{place}{letter}"}
@@ -143,7 +133,7 @@ def _filters(rows: list[dict[str, Any]], mutants: list[str], address: Address) -
 
 
 def _weights(screen: Screen, address: Address) -> Component:
-    own = (screen.settings.weights if screen.settings else Weights()).as_tuple()
+    own = screen.weights.as_tuple()
     names = (("wb", "Binding"), ("wh", "Helix 12"), ("wr", "Worst mutant"))
     sliders = [
         html.Div(
@@ -180,7 +170,7 @@ def _toolbar() -> Component:
     )  # fmt: skip
 
 
-def _grid(screen: Screen, rows: list[dict[str, Any]], mutants: list[str], address: Address) -> Component:
+def _grid(screen: Screen, rows: list[dict[str, Any]], mutants: Sequence[str], address: Address) -> Component:
     theme = "dark" if is_dark() else "light"
     scores = [_score_column(*score) for score in SCORES]
     columns: list[dict[str, Any]] = [
@@ -256,15 +246,15 @@ def register(app: Dash) -> None:
     )  # fmt: skip
 
     @app.callback(
-        Output("ranking-head", "children"), Output("ranking-source", "data"), Output("ranking-version", "data"),
-        Input("ranking-look", "n_intervals"), State("ranking-version", "data"), State("ranking-screen", "data"),
+        Output("ranking-head", "children"), Output("ranking-source", "data"),
+        Input("ranking-look", "n_intervals"), State("ranking-source", "data"), State("ranking-screen", "data"),
         prevent_initial_call=True,
     )  # fmt: skip
-    def look(_: int, version: str, name: str) -> tuple[Any, Any, Any]:
+    def look(_: int, shown: str, name: str) -> tuple[Any, Any]:
         screen = context().reader.screen(name)
-        if screen.version == version or screen.ranking is None:
-            return no_update, no_update, no_update
-        return _head(screen), _source(screen), screen.version
+        if _source(screen) == shown or screen.ranking is None:
+            return no_update, no_update
+        return _head(screen), _source(screen)
 
     @app.callback(
         Output("ranking-hits", "data"), Output("ranking-smarts-said", "children"), Input("ranking-smarts", "value"),
@@ -288,7 +278,7 @@ def register(app: Dash) -> None:
     def weigh(binding: float, helix12: float, resistance: float, name: str) -> tuple[Any, str]:
         screen = context().reader.screen(name)
         chosen = tuple(min(MOST_WEIGHT, max(0.0, float(w or 0))) for w in (binding, helix12, resistance))
-        own = (screen.settings.weights if screen.settings else Weights()).as_tuple()
+        own = screen.weights.as_tuple()
         if chosen == own:
             return {"own": True}, "as the screen's configuration weighs them"
         if not any(chosen):

@@ -8,15 +8,15 @@ from typing import Any
 
 from dash import ALL, ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html, no_update
 from dash.development.base_component import Component
-from flask import request
 
 from esr1md.dashboard.address import Address, cell_href, href
-from esr1md.dashboard.context import context, user
+from esr1md.dashboard.context import context, may_write, user
 from esr1md.dashboard.data import Screen
 from esr1md.dashboard.parts import chip, empty, field, heading, link, problem, table
 from esr1md.dashboard.reviews import CONFLICT, subject_of
 from esr1md.dashboard.shell import Page
-from esr1md.errors import Esr1mdError, InputError
+from esr1md.errors import Esr1mdError
+from esr1md.report.figures import shorten
 from esr1md.store.reviews import COMMENT_LENGTH, NAME_LENGTH, VERDICTS, History, Review, Subject
 
 WHOLE = "the ligand"
@@ -118,7 +118,7 @@ def register(app: Dash) -> None:
         if not verdict:
             return "Choose a verdict first.", *same
         try:
-            _may_write()
+            may_write()
             screen = context().reader.screen(shown["screen"])
             context().reviews.record(_subject(screen, shown), verdict, reviewer=user() or reviewer or "",
                                      comment=comment or "", follows=heads or (), id=id)  # fmt: skip
@@ -136,7 +136,7 @@ def register(app: Dash) -> None:
         if not any(clicks) or not ctx.triggered_id:
             return no_update, no_update
         try:
-            _may_write()
+            may_write()
             screen = context().reader.screen(shown["screen"])
             history = context().reviews.history(_subject(screen, shown))
             entry = next((e for e in history.entries if e.id == ctx.triggered_id["undo"]), None)
@@ -156,14 +156,6 @@ def register(app: Dash) -> None:
             return no_update
         content = "".join(f"{line}\n" for line in context().reviews.lines(name))
         return dcc.send_string(content, f"{name}-reviews.jsonl")
-
-
-def _may_write() -> None:
-    """Refuse a write in read-only mode, and one too many in a minute."""
-    if context().settings.read_only:
-        raise InputError("this dashboard is read only")
-    if not context().writes.allow(user() or request.remote_addr or ""):
-        raise InputError("too many reviews in a minute", do="wait a little")
 
 
 def _subject(screen: Screen, shown: dict[str, str]) -> Subject:
@@ -226,16 +218,12 @@ def _all(screen: Screen) -> Component:
             link(ligand, to) if ligand else subject.inchikey, link(place, look) if look else place,
             chip(history.verdict) if history.verdict else html.Span(CONFLICT, className="tag"),
             ", ".join(r.reviewer for r in history.current), _when(last.created),
-            _short(last.comment),
+            shorten(last.comment, 160),
         ))  # fmt: skip
     export = html.Button("Export the history (JSON lines)", id="review-export", className="quiet", disabled=not found)
     if not rows:
         return html.Div([html.P("None yet.", className="muted"), export])
     return html.Div([table(("Ligand", "About", "Verdict", "Reviewer", "When", "Comment"), rows), export])
-
-
-def _short(text: str, most: int = 160) -> str:
-    return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 
 def _when(text: str) -> str:
