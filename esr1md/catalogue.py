@@ -1,9 +1,12 @@
-"""Finds ``structures/``, ``ligands/`` and ``configs/`` in a checkout or in an installed wheel."""
+"""Finds ``structures/``, ``ligands/``, ``configs/`` and the flows in a checkout or in an installed wheel."""
 
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 from esr1md.errors import InputError
@@ -81,6 +84,33 @@ def named_file(folder: ConfigFolder, name_or_path: str | Path) -> Path:
         expected=f"one of {', '.join(known)}, or the path of a YAML file",
         do=did_you_mean(text, known),
     )
+
+
+def load_flow(flow: str = "screen") -> ModuleType:
+    """The module ``flows/FLOW.py`` that belongs to this copy of esr1md.
+
+    Loaded by its place beside the package, in a checkout or an installed wheel, because ``import flows`` would
+    take a folder of that name in the user's working folder.
+
+    Raises
+    ------
+    FileNotFoundError
+        The installation lacks it.
+    """
+    name = f"esr1md_flows_{flow}"
+    if name in sys.modules:
+        return sys.modules[name]
+    path = _PACKAGE.parent / "flows" / f"{flow}.py"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: the installation of esr1md is incomplete; reinstall it")
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:

@@ -120,7 +120,7 @@ def screen(
 
         esr1md screen reference --site my-slurm.yaml --store /shared/er
     """
-    from esr1md.catalogue import named_file
+    from esr1md.catalogue import load_flow, named_file
     from esr1md.config import load_screen, read_price
 
     path = named_file("screens", config).resolve()
@@ -128,7 +128,7 @@ def screen(
     settings = settings if site is None else settings.on_site(site)
     asked_price = None if price is None else read_price(price, "--price")
     with document_output(json) as out:
-        from esr1md.commands.run_display import announce, load_flow, progress
+        from esr1md.commands.run_display import announce, progress
         from esr1md.screen.plan import plan_screen
         from esr1md.store import Store
 

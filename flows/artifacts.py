@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from html import escape
@@ -21,6 +20,7 @@ from prefect.artifacts import (
 )
 from prefect.context import FlowRunContext
 
+from esr1md.repeating import repeating
 from esr1md.screen.status import screen_status
 
 #: Seconds between two looks at the store.
@@ -35,27 +35,19 @@ def progress(plan: Any, store: Any) -> Iterator[None]:
         yield
         return
     bar = create_progress_artifact(0.0, key=key(plan.name, "progress"), description=f"replicas of {plan.name}")
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(LOOK_S):
-            with suppress(Exception):  # a display never ends a screen
-                say()
 
     def say() -> None:
-        status = screen_status(store, plan.name)
-        answered = 100.0 * (status.done + status.n_failed) / max(1, status.total)
-        update_progress_artifact(bar, answered, description=f"{status.done} of {status.total} replicas of {plan.name}")
+        with suppress(Exception):  # a display never ends a screen
+            status = screen_status(store, plan.name)
+            answered = 100.0 * (status.done + status.n_failed) / max(1, status.total)
+            said = f"{status.done} of {status.total} replicas of {plan.name}"
+            update_progress_artifact(bar, answered, description=said)
 
-    thread = threading.Thread(target=look, name="progress artifact", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(say, LOOK_S, "progress artifact"):
+            yield
     finally:
-        over.set()
-        thread.join()
-        with suppress(Exception):
-            say()
+        say()
 
 
 def ranking(found: Any, folder: Path) -> None:

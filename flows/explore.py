@@ -8,7 +8,6 @@ Each round's screen is a run of the flow in ``flows/screen.py``, each decision a
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from esr1md.catalogue import named_file
+from esr1md.catalogue import load_flow, named_file
 from esr1md.config import load_screen
 from esr1md.errors import InputError
 from esr1md.explore.candidates import candidate_pool
@@ -32,11 +31,8 @@ from esr1md.store import Store
 Display = Callable[[str], AbstractContextManager]
 
 
-_place = Path(__file__).with_name("runners.py")
-_spec = importlib.util.spec_from_file_location("esr1md_flows_runners", _place)
-runners = sys.modules.setdefault(_spec.name, importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(runners)
-screen_flow = runners.sibling("screen")
+runners = load_flow("runners")
+screen_flow = load_flow("screen")
 
 from prefect import flow, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402

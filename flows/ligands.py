@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from esr1md.catalogue import load_flow
 from esr1md.dynamics.slots import usable_cores
 from esr1md.ligand.library import prepare_library
 from esr1md.ligand.library_journal import LibrarySettings
 from esr1md.ligand.row_workers import Progress
 
-_place = Path(__file__).with_name("runners.py")
-_spec = importlib.util.spec_from_file_location("esr1md_flows_runners", _place)
-runners = sys.modules.setdefault(_spec.name, importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(runners)
+runners = load_flow("runners")
 runners.before_prefect_is_imported()
 
 from prefect import flow  # noqa: E402

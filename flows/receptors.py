@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
+from esr1md.catalogue import load_flow
 from esr1md.receptor import request as requests
 
-_place = Path(__file__).with_name("runners.py")
-_spec = importlib.util.spec_from_file_location("esr1md_flows_runners", _place)
-runners = sys.modules.setdefault(_spec.name, importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(runners)
+runners = load_flow("runners")
 runners.before_prefect_is_imported()
 
 from prefect import flow, get_run_logger, task  # noqa: E402

@@ -10,7 +10,6 @@ one replica, which is tried again in a fresh process, and the tasks stay cheap.
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import subprocess
 import sys
@@ -18,7 +17,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
@@ -179,16 +177,6 @@ class Window:
     def _raise(self) -> None:
         if self._failed:
             self._failed[0].result()
-
-
-def sibling(name: str) -> ModuleType:
-    """``flows/NAME.py`` beside this file, whatever folder called ``flows`` the user may have."""
-    full = f"esr1md_flows_{name}"
-    if full not in sys.modules:
-        spec = importlib.util.spec_from_file_location(full, Path(__file__).with_name(f"{name}.py"))
-        sys.modules[full] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[full])
-    return sys.modules[full]
 
 
 def invite(pool: Any, parameters: Mapping[str, Any], run_id: str) -> list[str]:

@@ -8,13 +8,13 @@ call is in :mod:`esr1md.screen.run`; this file only says what waits for what, an
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from esr1md.catalogue import load_flow
 from esr1md.config import ScreenConfig, load_screen, load_site
 from esr1md.errors import InputError
 from esr1md.screen.run import (
@@ -43,12 +43,9 @@ CHUNKS_PER_SLOT = 4
 TASKS_PER_SLOT = 4
 RETRIES, RETRY_S = 3, [10, 30, 60]
 
-_place = Path(__file__).with_name("runners.py")
-_spec = importlib.util.spec_from_file_location("esr1md_flows_runners", _place)
-runners = sys.modules.setdefault(_spec.name, importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(runners)
+runners = load_flow("runners")
 runners.before_prefect_is_imported()
-shown = runners.sibling("artifacts")
+shown = load_flow("artifacts")
 
 from prefect import flow, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
@@ -167,8 +164,7 @@ def submit(plan: Plan, store: Store, pool: Pool, window: Any, busy: list[Step]) 
     common = {"pool": pool, "store": store}
     pending: dict[str, Any] = {}
     replicas: list[Step] = []
-    left = sum(store.find("replicas", job.spec.digest) is None for job in plan.jobs)
-    size = chunk_size(left, plan.estimate.replica_seconds, pool.slots)
+    size = chunk_size(plan.estimate.left, plan.estimate.replica_seconds, pool.slots)
 
     def needed(done: Iterable[Step]) -> list[Any]:
         return list(dict.fromkeys(pending[digest] for step in done for digest in step.needs if digest in pending))

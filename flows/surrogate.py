@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from esr1md.catalogue import load_flow
 from esr1md.surrogate.data import read_affinities
 from esr1md.surrogate.screening import Question, screen_library
 from esr1md.surrogate.screening_tables import Wanted
 from esr1md.surrogate.training import train_on_affinities
 
-_place = Path(__file__).with_name("runners.py")
-_spec = importlib.util.spec_from_file_location("esr1md_flows_runners", _place)
-runners = sys.modules.setdefault(_spec.name, importlib.util.module_from_spec(_spec))
-_spec.loader.exec_module(runners)
+runners = load_flow("runners")
 runners.before_prefect_is_imported()
-told = runners.sibling("ligands").told
+told = load_flow("ligands").told
 
 from prefect import flow, get_run_logger  # noqa: E402
 from prefect.artifacts import create_markdown_artifact, create_table_artifact  # noqa: E402

@@ -324,7 +324,7 @@ def test_a_screen_with_failed_cells_ends_with_exit_code_3(failed, code, run, mon
             (folder / "plan.json").write_text(json.dumps(plan))
             (folder / "run.json").write_text(json.dumps({"started": 0.0, "finished": 1.0, "pid": None, "host": None}))
 
-    monkeypatch.setattr("esr1md.commands.run_display.load_flow", lambda: Engine)
+    monkeypatch.setattr("esr1md.catalogue.load_flow", lambda: Engine)
     Path("own.yaml").write_text(TINY.replace("{variant}", "Y537S").replace("{ligand}", "estradiol"))
     found, out, err = run("screen", "own.yaml", "--json")
     assert found == code, err
@@ -336,7 +336,7 @@ def test_the_flow_is_this_copys_own_whatever_the_working_folder_holds(tmp_path):
     (tmp_path / "flows").mkdir()
     (tmp_path / "flows" / "__init__.py").write_text("raise RuntimeError('shadowed')")
     (tmp_path / "flows" / "screen.py").write_text("raise RuntimeError('shadowed')")
-    code = "from esr1md.commands.run_display import load_flow; print(load_flow().__file__)"
+    code = "from esr1md.catalogue import load_flow; print(load_flow().__file__)"
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert done.stdout.strip() == str(REPOSITORY / "flows" / "screen.py"), done.stderr

@@ -6,21 +6,16 @@ The display reads the store's own progress records (:class:`esr1md.screen.status
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-import esr1md
 from esr1md.commands.plan_view import about, about_bytes, about_time
 from esr1md.commands.status_view import status_line, status_view
 from esr1md.commands.terminal import stderr_console
@@ -34,33 +29,6 @@ if TYPE_CHECKING:
 LOOK_S, SAY_S = 1.0, 20.0
 #: A look at a large store may be slow: so many times as long as it took, none follows.
 LOOKING = 10
-
-
-def load_flow(flow: str = "screen") -> ModuleType:
-    """The module ``flows/FLOW.py`` that belongs to this copy of esr1md.
-
-    Loaded by its place beside the package, in a checkout or an installed wheel, because ``import flows`` would
-    take a folder of that name in the user's working folder.
-
-    Raises
-    ------
-    FileNotFoundError
-        The installation lacks it.
-    """
-    name = f"esr1md_flows_{flow}"
-    if name in sys.modules:
-        return sys.modules[name]
-    path = Path(esr1md.__file__).resolve().parents[1] / "flows" / f"{flow}.py"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: the installation of esr1md is incomplete; reinstall it")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
 
 
 def announce(plan: Plan) -> None:

@@ -152,7 +152,8 @@ def explore(
         esr1md surrogate explore my-screen.yaml --gpu-hours 100 --candidates hits.csv --target 1.5
     """
     with document_output(json) as document:
-        from esr1md.commands.run_display import load_flow, progress
+        from esr1md.catalogue import load_flow
+        from esr1md.commands.run_display import progress
         from esr1md.commands.terminal import stderr_console
         from esr1md.store import Store
 

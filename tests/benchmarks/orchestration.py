@@ -74,7 +74,7 @@ def stub() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
     import orchestration
 
-    from esr1md.commands.run_display import load_flow
+    from esr1md.catalogue import load_flow
     from esr1md.screen import run, steps
 
     def finish(plan: Any, store: Any = None, *, report: bool = True) -> Any:
@@ -94,7 +94,7 @@ def stubbed(config: str, store: str) -> None:
 
 if os.environ.get("ESR1MD_STUBBED"):  # loaded by a Prefect worker
     stub()
-    from esr1md.commands.run_display import load_flow
+    from esr1md.catalogue import load_flow
 
     stubbed = load_flow().screen
 
@@ -123,7 +123,7 @@ def run_child(how: str, screen: Path, store: Path) -> float:
 
 def child(how: str, screen: str, store: str) -> None:
     stub()
-    from esr1md.commands.run_display import load_flow
+    from esr1md.catalogue import load_flow
     from esr1md.config import load_screen
     from esr1md.screen.run import run_screen
 

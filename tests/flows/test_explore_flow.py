@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from esr1md.commands.run_display import load_flow
+from esr1md.catalogue import load_flow
 from esr1md.config import load_screen
 from esr1md.explore.predictions import Guess
 from esr1md.explore.rounds import advance

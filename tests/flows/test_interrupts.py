@@ -27,7 +27,7 @@ platform: CPU
 CODE = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-from esr1md.commands.run_display import load_flow
+from esr1md.catalogue import load_flow
 load_flow().run_screen_flow(sys.argv[1], sys.argv[2])
 """
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from esr1md.commands.run_display import load_flow
+from esr1md.catalogue import load_flow
 from esr1md.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,7 +159,7 @@ def test_receptors_and_ligands_and_surrogate_flows_do_their_work(tmp_path):
     code = """
 import sys
 from pathlib import Path
-from esr1md.commands.run_display import load_flow
+from esr1md.catalogue import load_flow
 out = Path(sys.argv[1])
 library = out / "library.smi"
 library.write_text("Oc1ccccc1 phenol\\nnot-a-molecule bad\\n")
