@@ -99,7 +99,9 @@ def test_every_unit_converts_there_and_back(ending, number, data):
     dimension, own = ENDINGS[ending]
     unit = data.draw(st.sampled_from(sorted(DIMENSIONS[dimension])))
     there = parse_quantity(f"{number!r} {unit}", f"x_{ending}")
-    assert math.isclose(there * DIMENSIONS[dimension][own], number * DIMENSIONS[dimension][unit], rel_tol=1e-9)
+    assert math.isclose(
+        there * DIMENSIONS[dimension][own], number * DIMENSIONS[dimension][unit], rel_tol=1e-9, abs_tol=1e-300
+    )
 
 
 @pytest.mark.parametrize(
