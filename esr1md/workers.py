@@ -323,7 +323,7 @@ def _read_exactly(pipe: BinaryIO, size: int) -> bytes:
 
 def _serve(answer_end: int) -> None:
     """The worker's loop: read a call, do it, answer; ends with its parent, however that ended."""
-    _watch(answer_end)
+    _end_with_parent(answer_end)
     on_sigterm()
     with os.fdopen(answer_end, "wb") as answers:
         while True:
@@ -349,7 +349,7 @@ def _portable(error: Exception) -> Exception:
     return error
 
 
-def _watch(answer_end: int) -> None:
+def _end_with_parent(answer_end: int) -> None:
     """Fork a process that ends this one, and the programs it has started, once the parent is gone.
 
     A thread could not: native code (docking, embedding) may hold the interpreter lock for minutes. The standard

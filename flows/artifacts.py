@@ -21,6 +21,7 @@ from prefect.artifacts import (
 from prefect.context import FlowRunContext
 
 from esr1md.repeating import repeating
+from esr1md.report.depiction import VERDICT_COLOURS, in_words, number, supported_digits
 from esr1md.screen.status import screen_status
 
 #: Seconds between two looks at the store.
@@ -96,13 +97,15 @@ def heat_map(comparisons: Any) -> str:
     drawn = []
     for each in comparisons:
         x, y = left + wide * columns.index(each.variant), top + high * rows.index((each.ligand, each.state))
-        fill = _COLOURS.get(str(each.binding_verdict), "url(#hatch)")
-        shift = "" if each.binding_shift is None else f"{each.binding_shift.value:+.1f}"
+        fill, line, ink = VERDICT_COLOURS.get(str(each.binding_verdict), ("url(#hatch)", "#b0b0b0", "#1a1a1a"))
+        shift = (
+            "" if each.binding_shift is None else number(each.binding_shift.value, supported_digits(each.binding_shift))
+        )
         said = f"{each.variant} {each.ligand} {each.state}: {_score(each.binding_shift)}, {each.binding_verdict}"
         drawn.append(
             f"<g><title>{escape(said)}</title>"
-            f'<rect x="{x}" y="{y}" width="{wide - 2}" height="{high - 2}" fill="{fill}"/>'
-            f'<text x="{x + wide / 2}" y="{y + 17}" text-anchor="middle">{shift}</text></g>'
+            f'<rect x="{x}" y="{y}" width="{wide - 2}" height="{high - 2}" fill="{fill}" stroke="{line}"/>'
+            f'<text x="{x + wide / 2}" y="{y + 17}" text-anchor="middle" fill="{ink}">{shift}</text></g>'
         )
     heads = [f'<text x="{left + wide * (i + 0.5)}" y="22" text-anchor="middle">{escape(name)}</text>'
              for i, name in enumerate(columns)]  # fmt: skip
@@ -118,18 +121,10 @@ def heat_map(comparisons: Any) -> str:
     )
 
 
-#: The report's colours of the verdicts (Okabe and Ito's palette, told apart by colour-blind readers).
-_COLOURS = {"retained": "#56b4e9", "weakened": "#f0e442", "lost": "#e69f00"}
-
-
 def key(screen: str, what: str) -> str:
     """A name that Prefect takes for an artifact: lower-case letters, digits and dashes."""
     return f"{re.sub(r'[^a-z0-9]+', '-', screen.lower()).strip('-')}-{what}"
 
 
 def _score(score: Any) -> str:
-    if score is None:
-        return "not available"
-    if score.low is None:
-        return f"{score.value:.1f} {score.unit} (no interval)"
-    return f"{score.value:.1f} ({score.low:.1f} to {score.high:.1f}) {score.unit}"
+    return "not available" if score is None else in_words(score, unknown="no interval")
