@@ -243,21 +243,23 @@ def test_other_cells_are_a_choice_away(real_url, visit):
     assert visited.complaints == []
 
 
-def test_a_cell_may_be_left_before_its_viewer_has_started(real_url, visit):
+@pytest.mark.parametrize("wait_ms", [0, 300, 1500])
+def test_a_cell_may_be_left_while_its_viewer_starts_or_loads(real_url, visit, wait_ms):
     visited = visit(real_url, width=760, height=700)
     visited.page.evaluate(
-        """cell => {
+        """([cell, wait]) => {
           new MutationObserver((_, observer) => {
             if (!document.getElementById('cell-viewer')) return;
             observer.disconnect();
-            window.esr1md.go('/evidence' + location.search);
+            const leave = () => window.esr1md.go('/evidence' + location.search);
+            if (wait) setTimeout(leave, wait); else leave();
           }).observe(document.body, {childList: true, subtree: true});
           window.esr1md.go(cell);
         }""",
-        CELL,
+        [CELL, wait_ms],
     )
     visited.wait_for_text("Evidence", "#page h1")
-    visited.page.wait_for_timeout(3000)
+    visited.page.wait_for_timeout(4000)
     assert visited.complaints == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+from esr1md.dashboard.library_data import start
 from tiny_screen import ROOT, TinyScreen, stamps, wait_for
 
 pytestmark = pytest.mark.slow
@@ -170,12 +172,19 @@ def test_the_server_is_started_again_in_the_middle(server: Server, tiny_screen: 
     assert last["state_type"] == "COMPLETED", last["state"]
 
 
-def test_a_cancelled_run_ends_its_simulations(server: Server, tiny_screen: TinyScreen, site, tmp_path):
+def test_a_run_that_the_dashboard_started_is_cancelled(
+    server: Server, tiny_screen: TinyScreen, site, tmp_path, monkeypatch
+):
+    """Its simulations end, and what they have done so far is kept."""
     site.write_text("{name: one, kind: local, workers: 1, threads: 1}\n")
-    store = tiny_screen.prepared(tmp_path / "store")
-    begin(server, tiny_screen, store, site)
+    store, request = tiny_screen.prepared(tmp_path / "store"), tmp_path / "request.yaml"
+    request.write_text(re.sub(r"(?m)^site: .*$", f"site: {site}", tiny_screen.file.read_text()))
+    monkeypatch.setenv("PREFECT_API_URL", server.environment["PREFECT_API_URL"])
+    monkeypatch.setenv("ESR1MD_DEPLOYMENT", "screen/screen")
+    name = start(request, store)
     wait_for(lambda: list(store.root.glob("progress/*.json")), 300, "a replica runs")
     run = server.runs()[0]
+    assert run["name"] == name
     server.call("flow-run", "cancel", run["id"])
     wait_for(lambda: not _simulating(store), 120, "the simulations have ended")
     done = stamps(store)

@@ -194,7 +194,7 @@ def test_a_damaged_review_is_one_line(theirs, tmp_path):
     other, _ = theirs
     with closing(sqlite3.connect(other.root / "store.sqlite")) as index, index:
         index.execute("UPDATE reviews SET follows = '[' WHERE screen = 'small'")
-    with pytest.raises(InputError, match=r"reviews.jsonl, line \d: 'follows' is not a list") as caught:
+    with pytest.raises(InputError, match=r"reviews.jsonl, line \d: review: 'follows' is not a list") as caught:
         merge(Store(tmp_path / "ours"), str(other.root))
     assert "\n" not in str(caught.value)
 

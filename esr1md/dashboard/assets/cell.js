@@ -24,15 +24,18 @@
     return viewer;
   };
 
-  /** Its component cannot end before it has started: a page that is left so early ends it once it has. */
+  /** The viewer's component fails where it is ended while it starts or loads; so it loads nothing more and ends then. */
   function mayBeLeftEarly(component) {
-    const end = component.componentWillUnmount;
-    if (end.patient) return;
+    if (component.patient) return;
+    component.patient = true;
+    const load = component.handleDataChange, end = component.componentWillUnmount;
+    component.handleDataChange = function (data) { return (this.loading = load.call(this, data)); };
     component.componentWillUnmount = function () {
-      if (this.cameraSubscription) end.call(this);
-      else if (this.viewer) this.viewer._plugin.canvas3dInitialized.then(() => end.call(this), () => {});
+      if (!this.viewer) return;
+      this.state = this.props = {};
+      const loaded = () => Promise.resolve(this.loading).catch(() => {});
+      this.viewer._plugin.canvas3dInitialized.then(loaded).then(() => end.call(this), () => {});
     };
-    component.componentWillUnmount.patient = true;
   }
 
   functions.goToCell = (ligand, variant, known) => {
