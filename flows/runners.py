@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+
+from esr1md.store.location import cache_folder
 
 #: Environment variable by which the processes of a flow are known.
 MARK = "ESR1MD_FLOW"
@@ -72,7 +76,8 @@ def local_engine(store: Path) -> Iterator[None]:
     os.environ.update(added)
     refresh_global_settings_context()
     try:
-        SubprocessASGIServer().start()
+        with _made_database(store / ".prefect" / "prefect.db"):
+            SubprocessASGIServer().start()
         yield
     finally:
         _end_server()
@@ -83,6 +88,30 @@ def local_engine(store: Path) -> Iterator[None]:
         if mark is not None:
             os.environ[MARK] = mark
         refresh_global_settings_context()
+
+
+@contextmanager
+def _made_database(path: Path) -> Iterator[None]:
+    """A server that starts in the body need not make its database step by step from Prefect's first version on.
+
+    That takes longer than all the rest of its start. So the first database that was made with this version of Prefect
+    is kept, empty, in the user's cache, and every further store begins with a copy.
+    """
+    from prefect import __version__
+
+    made = cache_folder() / f"prefect-{__version__}.db"
+    new = not path.exists()
+    if new and made.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(made, path)
+    yield
+    if new and not made.is_file() and path.is_file():
+        beside = made.with_name(f".{made.name}.{uuid4().hex}")
+        with suppress(OSError, sqlite3.Error):  # a cache that cannot be written to costs the time again
+            made.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(beside)) as copy:
+                source.backup(copy)
+            beside.replace(made)
 
 
 def _end_with_us(mark: str) -> subprocess.Popen:

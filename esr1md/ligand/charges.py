@@ -13,7 +13,6 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from rdkit import Chem
 
 from esr1md.errors import StageError
@@ -57,10 +56,9 @@ def charge_ligand(mol: Chem.Mol) -> ChargeResult:
     if any(atom.GetNumImplicitHs() or atom.GetNumExplicitHs() for atom in mol.GetAtoms()):
         raise StageError("parameters", "charges need every hydrogen as an atom; call Chem.AddHs first")
     model = load_model()
-    features = torch.from_numpy(atom_features(mol, model))
-    adjacency = torch.from_numpy(Chem.GetAdjacencyMatrix(mol).astype(np.float32))
-    neighbours = adjacency / adjacency.sum(dim=1, keepdim=True).clamp(min=1.0)
-    parameters = atom_parameters(model, features, neighbours).double().numpy()
+    adjacency = Chem.GetAdjacencyMatrix(mol).astype(np.float32)
+    neighbours = adjacency / adjacency.sum(axis=1, keepdims=True).clip(min=1.0)
+    parameters = atom_parameters(model, atom_features(mol, model), neighbours).astype(float)
     total = Chem.GetFormalCharge(mol)
     charges = equilibrate(parameters[:, 0], parameters[:, 1], parameters[:, 2], total)
     # float32 weights leave a residue of some 1e-7 e; spread evenly it changes no charge that matters

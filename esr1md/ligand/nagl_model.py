@@ -1,7 +1,8 @@
-"""The NAGL charge network: its weights, read safely, and its layers in plain torch.
+"""The NAGL charge network: its weights, read safely, and its layers in NumPy.
 
 The weights come with the PyPI package ``openff-nagl-models`` as a pickle. A pickle can run any code, so it
-is read here by an unpickler that builds tensors and plain containers and nothing else.
+is read here by an unpickler that builds arrays and plain containers and nothing else. Torch, which takes
+longer to import than the charges of a ligand take, is not needed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from scipy.special import expit
 
 from esr1md.errors import StageError
 
@@ -51,8 +54,8 @@ class NaglModel:
     ring_sizes: tuple[int, ...]
     allowed_elements: frozenset[int]
     forbidden_patterns: tuple[str, ...]
-    layers: tuple[tuple[torch.Tensor, torch.Tensor, torch.Tensor], ...]
-    readout: tuple[tuple[torch.Tensor, torch.Tensor], ...]
+    layers: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
+    readout: tuple[tuple[np.ndarray, np.ndarray], ...]
 
     @property
     def n_features(self) -> int:
@@ -60,7 +63,7 @@ class NaglModel:
         return len(self.elements) + len(self.connectivities) + 1 + len(self.ring_sizes)
 
 
-def atom_parameters(model: NaglModel, features: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
+def atom_parameters(model: NaglModel, features: np.ndarray, neighbours: np.ndarray) -> np.ndarray:
     """Initial charge, electronegativity and hardness of each atom.
 
     Each layer is GraphSAGE with mean aggregation (Hamilton 2017):
@@ -78,15 +81,14 @@ def atom_parameters(model: NaglModel, features: torch.Tensor, neighbours: torch.
 
     Returns
     -------
-    torch.Tensor
+    np.ndarray
         ``n x 3``.
     """
-    with torch.no_grad():
-        hidden = features
-        for self_weight, bias, neighbour_weight in model.layers:
-            hidden = torch.relu(hidden @ self_weight.T + bias + (neighbours @ hidden) @ neighbour_weight.T)
-        (weight_1, bias_1), (weight_2, bias_2) = model.readout
-        return torch.sigmoid(hidden @ weight_1.T + bias_1) @ weight_2.T + bias_2
+    hidden = features
+    for self_weight, bias, neighbour_weight in model.layers:
+        hidden = np.maximum(hidden @ self_weight.T + bias + (neighbours @ hidden) @ neighbour_weight.T, 0.0)
+    (weight_1, bias_1), (weight_2, bias_2) = model.readout
+    return expit(hidden @ weight_1.T + bias_1) @ weight_2.T + bias_2
 
 
 @functools.cache
@@ -124,7 +126,7 @@ def _model_file() -> Path:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A torch checkpoint (zip) as tensors, plain containers and inert placeholders for all else.
+    """A torch checkpoint (zip) as arrays, plain containers and inert placeholders for all else.
 
     Raises
     ------
@@ -135,7 +137,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:
             pickle_name = next(n for n in archive.namelist() if n.endswith("/data.pkl"))
             root = pickle_name.removesuffix("data.pkl")
-            return _TensorUnpickler(archive, root, archive.read(pickle_name)).load()
+            return _ArrayUnpickler(archive, root, archive.read(pickle_name)).load()
     except (zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, KeyError, EOFError) as error:
         raise StageError("parameters", f"not a readable torch checkpoint ({error})", where=str(path)) from error
 
@@ -158,8 +160,8 @@ class _Inert:
         self.state = state
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    """Builds float tensors, ``OrderedDict`` and ``set``; everything else becomes :class:`_Inert`."""
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds float arrays, ``OrderedDict`` and ``set``; everything else becomes :class:`_Inert`."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str, data: bytes) -> None:
         super().__init__(io.BytesIO(data))
@@ -170,23 +172,23 @@ class _TensorUnpickler(pickle.Unpickler):
             ("collections", "OrderedDict"): OrderedDict,
             ("__builtin__", "set"): set,
             ("builtins", "set"): set,
-            ("torch", "FloatStorage"): torch.float32,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+            ("torch", "FloatStorage"): np.float32,
+            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_array,
         }
         return admitted.get((module, name), _Inert)
 
-    def persistent_load(self, identity: tuple) -> torch.Tensor:
+    def persistent_load(self, identity: tuple) -> np.ndarray:
         kind, dtype, key, _location, n_values = identity
-        if kind != "storage" or dtype is not torch.float32:
+        if kind != "storage" or dtype is not np.float32:
             raise pickle.UnpicklingError(f"unexpected storage {kind} {dtype}")
         data = self._archive.read(f"{self._root}data/{int(key)}")
         if len(data) != 4 * n_values:
             raise pickle.UnpicklingError(f"storage {key} has {len(data)} bytes, expected {4 * n_values}")
-        return torch.frombuffer(bytearray(data), dtype=torch.float32)
+        return np.frombuffer(data, dtype="<f4")
 
 
-def _rebuild_tensor(storage: torch.Tensor, offset: int, size: tuple, stride: tuple, *_: Any) -> torch.Tensor:
-    return torch.as_strided(storage, size, stride, offset)
+def _rebuild_array(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    return as_strided(storage[offset:], size, [storage.itemsize * step for step in stride], writeable=False)
 
 
 def _from_checkpoint(content: dict[str, Any]) -> NaglModel:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from esr1md.errors import StageError
+from esr1md.ligand.parameters import parameters_identity as ligand_parameters_identity
 from esr1md.scoring.cells import FREE_LIGAND
 from esr1md.screen.progress import Progress, Reporter, reported, rounded
 from esr1md.screen.replica_log import ReplicaLog, replica_log
@@ -85,9 +86,7 @@ def pose_receptor_of(job: Job) -> Receptor:
 
 def parameters_identity(job: Job) -> dict[str, Any]:
     """What the parameters of a replica's ligand depend on."""
-    from esr1md.ligand import parameters  # loads PyTorch, which a plan does without
-
-    return parameters.parameters_identity(job.spec.cell.ligand, job.spec.versions, job.spec.charges)
+    return ligand_parameters_identity(job.spec.cell.ligand, job.spec.versions, job.spec.charges)
 
 
 def pose_identity(job: Job) -> dict[str, Any]:

@@ -69,12 +69,11 @@ def run_replica(job: Any, store_root: Path, platform: Any, packing: Any) -> dict
     return replica_row(store.folder("replicas", job.spec.digest))
 
 
-def stub() -> None:
-    """Replace the engine and the ranking, which is work as well, in this process."""
+def stub(*, flow: bool) -> None:
+    """Replace the engine and the ranking, which is work as well, in this process and in the flow if it is run."""
     sys.path.insert(0, str(Path(__file__).parent))
     import orchestration
 
-    from esr1md.catalogue import load_flow
     from esr1md.screen import run, steps
 
     def finish(plan: Any, store: Any = None, *, report: bool = True) -> Any:
@@ -84,8 +83,11 @@ def stub() -> None:
         return Nothing()
 
     steps._prepare, steps.run_replica = orchestration.prepare, orchestration.run_replica
-    run.finish_screen = load_flow().finish_screen = finish
-    load_flow().shown.ranking = lambda found, folder: None
+    run.finish_screen = finish
+    if flow:
+        from esr1md.catalogue import load_flow
+
+        load_flow().finish_screen, load_flow().shown.ranking = finish, lambda found, folder: None
 
 
 def stubbed(config: str, store: str) -> None:
@@ -93,7 +95,7 @@ def stubbed(config: str, store: str) -> None:
 
 
 if os.environ.get("ESR1MD_STUBBED"):  # loaded by a Prefect worker
-    stub()
+    stub(flow=True)
     from esr1md.catalogue import load_flow
 
     stubbed = load_flow().screen
@@ -122,14 +124,15 @@ def run_child(how: str, screen: Path, store: Path) -> float:
 
 
 def child(how: str, screen: str, store: str) -> None:
-    stub()
-    from esr1md.catalogue import load_flow
-    from esr1md.config import load_screen
-    from esr1md.screen.run import run_screen
-
+    stub(flow=how != "plain")
     if how == "plain":
+        from esr1md.config import load_screen
+        from esr1md.screen.run import run_screen
+
         run_screen(load_screen(screen), store)
     else:
+        from esr1md.catalogue import load_flow
+
         load_flow().run_screen_flow(screen, store)
 
 
@@ -168,7 +171,7 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
     environment = {
         **os.environ, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(folder / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "ESR1MD_STUBBED": "1",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(ROOT), "PREFECT_WORKER_QUERY_SECONDS": "2",
     }  # fmt: skip
     quiet = {"env": environment, "cwd": ROOT, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen([program, "server", "start", "--host", "127.0.0.1", "--port", str(port)], **quiet)
@@ -189,8 +192,8 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
         time.sleep(8)
         yield environment
     finally:
-        for process in reversed(running):
-            process.terminate()
+        for process in reversed(running):  # started without a terminal, a worker may not heed anything gentler
+            process.kill()
             process.wait()
 
 
