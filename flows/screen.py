@@ -41,13 +41,15 @@ CHUNK_SECONDS = 30.0
 CHUNKS_PER_SLOT = 4
 #: Tasks that Prefect is given at once, for each slot.
 TASKS_PER_SLOT = 4
+#: Tags of a task beyond its kind at most: one of many small cells is found by the first of them.
+MOST_TAGS = 12
 RETRIES, RETRY_S = 3, [10, 30, 60]
 
 runners = load_flow("runners")
 runners.before_prefect_is_imported()
 shown = load_flow("artifacts")
 
-from prefect import flow, task  # noqa: E402
+from prefect import flow, tags, task  # noqa: E402
 from prefect.cache_policies import NO_CACHE  # noqa: E402
 from prefect.runtime import flow_run  # noqa: E402
 
@@ -173,19 +175,22 @@ def submit(plan: Plan, store: Store, pool: Pool, window: Any, busy: list[Step]) 
         if replicas:
             chunk = tuple(replicas)
             parameters = {"name": chunk_name(chunk), "chunk": chunk, "busy": busy, **common}
-            window.submit(simulate, parameters, needed(chunk))
+            with tags(*cell_tags(chunk)):
+                window.submit(simulate, parameters, needed(chunk))
             replicas.clear()
 
     for step in steps(plan):
         if step.kind in PREPARATIONS:
-            pending[step.digest] = window.submit(prepare, {"step": step, **common}, needed([step]))
+            with tags(*cell_tags([step])):
+                pending[step.digest] = window.submit(prepare, {"step": step, **common}, needed([step]))
         elif step.kind == "replicas":
             replicas.append(step)
             if len(replicas) == size:
                 flush()
         else:
             flush()
-            window.submit(transfer, {"step": step, **common}, needed([step]))
+            with tags(*cell_tags([step])):
+                window.submit(transfer, {"step": step, **common}, needed([step]))
     flush()
     window.finish()
     if busy:
@@ -212,6 +217,12 @@ def chunk_size(replicas: int, seconds: float, slots: int) -> int:
 def chunk_name(chunk: Sequence[Step]) -> str:
     more = f" and {len(chunk) - 1} more" if len(chunk) > 1 else ""
     return f"{chunk[0].name}{more}"
+
+
+def cell_tags(chunk: Sequence[Step]) -> list[str]:
+    """Variants, ligands and helix-12 states of a task, by which Prefect's pages find and limit runs."""
+    parts = (part for step in chunk for part in step.name.partition("#")[0].split("/")[:3])
+    return list(dict.fromkeys(parts))[:MOST_TAGS]
 
 
 def _at_site(config: ScreenConfig, site: str | None) -> ScreenConfig:

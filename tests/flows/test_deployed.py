@@ -69,6 +69,10 @@ class Server:
         url = f"{self.environment['PREFECT_API_URL']}/flow_runs/filter"
         return httpx.post(url, json={"sort": "EXPECTED_START_TIME_DESC"}).raise_for_status().json()
 
+    def tasks_tagged(self, *tags: str) -> list[dict]:
+        url = f"{self.environment['PREFECT_API_URL']}/task_runs/filter"
+        return httpx.post(url, json={"task_runs": {"tags": {"all_": tags}}}).raise_for_status().json()
+
     def artifacts(self) -> dict[str, dict]:
         url = f"{self.environment['PREFECT_API_URL']}/artifacts/latest/filter"
         return {each["key"]: each for each in httpx.post(url, json={}).raise_for_status().json()}
@@ -151,6 +155,7 @@ def test_one_worker_is_lost_in_the_middle(server: Server, tiny_screen: TinyScree
     shown = wait_for(lambda: "tiny-report" in (found := server.artifacts()) and found, 60, "the report is linked")
     assert {"tiny-progress", "tiny-ranking", "tiny-limits", "tiny-heat-map"} <= set(shown)
     assert shown["tiny-heat-map"]["data"].startswith("data:image/svg+xml;base64,")
+    assert server.tasks_tagged("Y537S", "estradiol", "replicas") and not server.tasks_tagged("Y537S", "fulvestrant")
 
 
 def test_the_server_is_started_again_in_the_middle(server: Server, tiny_screen: TinyScreen, site, tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,20 @@ def test_local_engine_is_the_store_s_own_and_leaves_no_trace(flow_module, tmp_pa
     assert get_current_settings().home != tmp_path / ".prefect"
 
 
+def test_a_store_s_first_database_is_a_copy_of_an_empty_one(flow_module, tmp_path, monkeypatch):
+    monkeypatch.setenv("ESR1MD_CACHE", str(tmp_path / "cache"))
+    first, second = tmp_path / "one" / "prefect.db", tmp_path / "two" / "prefect.db"
+    first.parent.mkdir()
+    with flow_module.runners._made_database(first), closing(sqlite3.connect(first)) as database:
+        database.execute("CREATE TABLE flow (id)")
+    with flow_module.runners._made_database(second), closing(sqlite3.connect(second)) as database:
+        assert database.execute("SELECT name FROM sqlite_master").fetchall() == [("flow",)]
+        database.execute("INSERT INTO flow VALUES (1)")
+        database.commit()
+    with flow_module.runners._made_database(second), closing(sqlite3.connect(second)) as database:
+        assert database.execute("SELECT id FROM flow").fetchall() == [(1,)]  # what is there stays
+
+
 def test_a_server_of_the_user_s_is_used(flow_module, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://prefect.example:4200/api")
     before = dict(os.environ)
@@ -158,6 +174,7 @@ def test_receptors_and_ligands_and_surrogate_flows_do_their_work(tmp_path):
     """Each on its smallest real input, under a temporary server."""
     code = """
 import sys
+from contextlib import closing
 from pathlib import Path
 from esr1md.catalogue import load_flow
 out = Path(sys.argv[1])
