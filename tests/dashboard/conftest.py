@@ -77,3 +77,12 @@ def real_store(tiny_screen, tmp_path_factory) -> Path:
 def real_url(real_store, serve) -> str:
     """The dashboard of what was simulated."""
     return serve(real_store)
+
+
+@pytest.fixture(scope="session")
+def quickstart_url(serve) -> str:
+    """The dashboard of what ``make demo`` has simulated in this checkout; skipped, by name, where it was not run."""
+    store = Path(__file__).resolve().parents[2] / "runs"
+    if not (store / "screens" / "quickstart" / "ranking.json").is_file():
+        pytest.skip("needs the quickstart screen (make demo)")
+    return serve(store, read_only=True)

@@ -27,7 +27,7 @@ def address_of(page) -> dict[str, str]:
 # -- all pages --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("store", ["example", "real"])
+@pytest.mark.parametrize("store", ["example", "real", "quickstart"])
 def test_pages_open_without_a_complaint(store, request, visit):
     url = request.getfixturevalue(f"{store}_url")
     visited = visit(url + "/")

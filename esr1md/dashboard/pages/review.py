@@ -37,7 +37,7 @@ def layout(screen: Screen, address: Address) -> Component:
                     "state are shown as a conflict until somebody answers both."),
             html.Div(
                 [
-                    html.Section(_form(ligands, ligand, cells, about, screen), className="card"),
+                    html.Section(_form(ligands, ligand, cells, about, screen), className="card form"),
                     html.Section(html.Div(id="review-history"), className="card"),
                 ],
                 className="two",
