@@ -148,8 +148,9 @@ def start(request: Path, store: Store) -> str:
         with httpx.Client(base_url=api, headers=headers, timeout=20) as client:
             known = client.get(f"/deployments/name/{name}")
             known.raise_for_status()
-            parameters = {"config": str(request), "store": str(store.root)}
-            run = client.post(f"/deployments/{known.json()['id']}/create_flow_run", json={"parameters": parameters})
+            # named as the flow names itself once it runs, so that it is found before and after
+            asked = {"name": request.stem, "parameters": {"config": str(request), "store": str(store.root)}}
+            run = client.post(f"/deployments/{known.json()['id']}/create_flow_run", json=asked)
             run.raise_for_status()
             return str(run.json()["name"])
     except (httpx.HTTPError, KeyError, ValueError) as error:

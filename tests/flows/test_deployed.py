@@ -186,10 +186,10 @@ def test_a_run_that_the_dashboard_started_is_cancelled(
     request.write_text(re.sub(r"(?m)^site: .*$", f"site: {site}", tiny_screen.file.read_text()))
     monkeypatch.setenv("PREFECT_API_URL", server.environment["PREFECT_API_URL"])
     monkeypatch.setenv("ESR1MD_DEPLOYMENT", "screen/screen")
-    name = start(request, store)
+    assert start(request, store) == "request"
     wait_for(lambda: list(store.root.glob("progress/*.json")), 300, "a replica runs")
     run = server.runs()[0]
-    assert run["name"] == name
+    assert run["name"] == "request"
     server.call("flow-run", "cancel", run["id"])
     wait_for(lambda: not _simulating(store), 120, "the simulations have ended")
     done = stamps(store)

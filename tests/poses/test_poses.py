@@ -22,7 +22,6 @@ SMILES = {
     "estradiol": "C[C@]12CC[C@@H]3c4ccc(O)cc4CC[C@H]3[C@@H]1CC[C@@H]2O",
     "4-hydroxytamoxifen": r"CC/C(=C(\c1ccc(O)cc1)c1ccc(OCC[NH+](C)C)cc1)c1ccccc1",
     "raloxifene": "O=C(c1ccc(OCC[NH+]2CCCCC2)cc1)c1c(-c2ccc(O)cc2)sc2cc(O)ccc12",
-    "lasofoxifene": "Oc1ccc2c(c1)CC[C@H](c1ccccc1)[C@@H]2c1ccc(OCC[NH+]2CCCC2)cc1",
     "AIT": "C[C@H](COc1ccc([C@@H]2Oc3ccc(O)cc3S[C@@H]2c2ccc(O)cc2)cc1)[NH+]1CCCC1",
     "fulvestrant": "C[C@]12CC[C@@H]3c4ccc(O)cc4C[C@@H](CCCCCCCCC[S@](=O)CCCC(F)(F)C(F)(F)F)[C@H]3[C@@H]1CC[C@@H]2O",
     "ICI-164384": "CCCCN(C)C(=O)CCCCCCCCCC[C@@H]1Cc2cc(O)ccc2[C@H]2CC[C@]3(C)[C@@H](O)CC[C@H]3[C@H]12",
@@ -33,7 +32,6 @@ CRYSTAL = {
     "estradiol": "1QKU_EST",
     "4-hydroxytamoxifen": "3ERT_OHT",
     "raloxifene": "1ERR_RAL",
-    "lasofoxifene": "2OUZ_C3D",
     "AIT": "1XPC_AIT",
 }
 
@@ -197,10 +195,10 @@ def test_the_same_seed_gives_the_same_pose(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fulvestrant"])
-def test_an_antagonist_does_not_fit_under_the_closed_helix_12(place, name):
-    with pytest.raises(StageError, match=rf"{name} does not fit the agonist state: clashes with [A-Z]\d+") as error:
-        place(name, HelixState.AGONIST)
+def test_an_antagonist_does_not_fit_under_the_closed_helix_12(place):
+    message = r"4-hydroxytamoxifen does not fit the agonist state: clashes with [A-Z]\d+"
+    with pytest.raises(StageError, match=message) as error:
+        place("4-hydroxytamoxifen", HelixState.AGONIST)
     assert error.value.stage == "pose"
 
 
@@ -214,7 +212,7 @@ def test_who_asks_gets_poses_of_a_ligand_that_does_not_fit_and_they_say_so(place
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fulvestrant", "elacestrant", "imlunestrant"])
+@pytest.mark.parametrize("name", ["elacestrant", "imlunestrant"])
 def test_antagonists_fit_the_antagonist_state(place, name):
     pose = place(name, HelixState.ANTAGONIST)
     assert pose.clashes <= 2 and pose.interaction_kcal < -50.0
@@ -243,9 +241,7 @@ def test_hydroxytamoxifen_returns_to_its_crystal_pose(place):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "limit"), [("4-hydroxytamoxifen", 2.0), ("raloxifene", 2.5), ("lasofoxifene", 2.0), ("AIT", 2.0)]
-)
+@pytest.mark.parametrize(("name", "limit"), [("raloxifene", 2.5), ("AIT", 2.0)])
 def test_a_ligand_finds_its_crystal_pose_from_other_ligands(place, name, limit):
     pose = place(name, HelixState.ANTAGONIST, exclude=(name,))
     assert pose.reference != CRYSTAL[name]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -407,8 +408,12 @@ def test_the_process_that_renews_ends_with_its_owner_and_is_started_again(
 
 
 def _children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(c) for c in found if b"esr1md.store.heartbeat" in Path(f"/proc/{c}/cmdline").read_bytes()]
+    found = []
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # one that ends just now
+            if b"esr1md.store.heartbeat" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 # -- the folder that is worked in ------------------------------------------------------------------------------
