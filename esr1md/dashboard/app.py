@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html as text
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dash import Dash
 from esr1md.dashboard import files, molstar, shell
 from esr1md.dashboard.cell_data import read_cell
 from esr1md.dashboard.context import Context, theme
-from esr1md.dashboard.data import Reader
+from esr1md.dashboard.data import Reader, Screen
 from esr1md.dashboard.memo import Memo
 from esr1md.dashboard.pages.matrix import squares
 from esr1md.dashboard.reviews import Reviews, ligands_by_key
@@ -67,22 +68,23 @@ def make_app(settings: DashboardSettings) -> Dash:
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"},
                    {"name": "color-scheme", "content": "light dark"}],
     )  # fmt: skip
-    reader = Reader(open_store(settings.store))
+    reader = Reader(open_store(settings.store), lambda screen: _prepare(memos, screen))
+    memos = {
+        "rows": Memo(ranking_rows, 8),
+        "said": Memo(lambda screen: (headline(screen.ranking), controls_in_words(screen.ranking)), 8),
+        "ligands by key": Memo(ligands_by_key, 8),
+        "weights": Memo(weighted_ranks, 64),
+        "molecules": Memo(molecules_of, 8),
+        "measures": Memo(lambda screen: measures(screen.ranking), 8),
+        "matrix": Memo(squares, 48),
+        "validation": Memo(lambda screen: stored_validation(reader.store, screen.name, evidence()), 16),
+        "cell": Memo(lambda screen, cell: read_cell(reader.store, screen, cell), 48),
+        **files.memos(reader.store),
+    }
     server.extensions["esr1md"] = Context(
         settings=settings,
         reader=reader,
-        memos={
-            "rows": Memo(ranking_rows, 8),
-            "said": Memo(lambda screen: (headline(screen.ranking), controls_in_words(screen.ranking)), 8),
-            "ligands by key": Memo(ligands_by_key, 8),
-            "weights": Memo(weighted_ranks, 64),
-            "molecules": Memo(molecules_of, 8),
-            "measures": Memo(lambda screen: measures(screen.ranking), 8),
-            "matrix": Memo(squares, 48),
-            "validation": Memo(lambda screen: stored_validation(reader.store, screen.name, evidence()), 16),
-            "cell": Memo(lambda screen, cell: read_cell(reader.store, screen, cell), 48),
-            **files.memos(reader.store),
-        },
+        memos=memos,
         writes=Limiter(MOST_WRITES),
         reviews=Reviews(reader.store, settings.database),
     )
@@ -90,3 +92,10 @@ def make_app(settings: DashboardSettings) -> Dash:
     files.add_routes(server)
     protect(server, settings, app.csp_hashes())
     return app
+
+
+def _prepare(memos: Mapping[str, Memo], screen: Screen) -> None:
+    """Make what the first visitor of a screen would wait for."""
+    if screen.ranking is not None:
+        for name in ("said", "rows", "molecules", "measures"):
+            memos[name](screen)

@@ -10,6 +10,7 @@ import hashlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -135,10 +136,12 @@ class Reader:
     ----------
     store
         The store.
+    prepare
+        What is made of a screen that was read in the background, before anybody asks for it.
     """
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    def __init__(self, store: Store, prepare: Callable[[Screen], None] = lambda screen: None) -> None:
+        self.store, self._prepare = store, prepare
         self._entries: dict[str, _Entry] = {}
         self._lock = threading.Lock()
         self._watches: dict[str, tuple[ScreenWatch, threading.Lock]] = {}
@@ -176,7 +179,7 @@ class Reader:
     def warm(self) -> None:
         """Begin to read every screen, so that the first visitor does not wait for it."""
         for name in self.names():
-            self._background.submit(self.screen, name)
+            self._background.submit(lambda name=name: self._prepare(self.screen(name)))
 
     def close(self) -> None:
         """Begin nothing more in the background."""
@@ -205,8 +208,10 @@ class Reader:
     def _refresh(self, name: str, entry: _Entry) -> None:
         with entry.reading:
             found = self._signature(name)
-            if found != entry.signature if entry.screen.live else found[:-1] != entry.signature[:-1]:
-                self._load(name, entry)
+            if found == entry.signature if entry.screen.live else found[:-1] == entry.signature[:-1]:
+                return
+            screen = self._load(name, entry)
+        self._prepare(screen)
 
     def _signature(self, name: str) -> tuple:
         """What changes with the content: times and sizes of a screen's files; last, while it runs, of the replicas."""

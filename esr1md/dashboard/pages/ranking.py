@@ -105,7 +105,7 @@ def _filters(rows: list[dict[str, Any]], mutants: Sequence[str], address: Addres
     options = {place["value"] for place in verdicts}
     return html.Div(
         [
-            field("Find", dcc.Input(id="ranking-find", type="search", value=address["find"], debounce=0.2,
+            field("Find", dcc.Input(id="ranking-find", type="search", value=address["find"], debounce=0.1,
                                     placeholder="name, note", maxLength=200)),
             field("Class", dcc.Dropdown(classes, address.choices("class", classes), id="ranking-class", multi=True,
                                         placeholder="all")),
@@ -116,7 +116,7 @@ def _filters(rows: list[dict[str, Any]], mutants: Sequence[str], address: Addres
             html.Div(
                 [
                     html.Label("Substructure (SMARTS)", htmlFor="ranking-smarts"),
-                    dcc.Input(id="ranking-smarts", type="text", value=address["smarts"], debounce=0.4,
+                    dcc.Input(id="ranking-smarts", type="text", value=address["smarts"], debounce=0.15,
                               placeholder="c1ccc(O)cc1", maxLength=MOST_CHARACTERS, spellCheck=False),
                     html.Span(id="ranking-smarts-said", className="said", role="status"),
                 ],
