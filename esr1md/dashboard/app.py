@@ -15,7 +15,7 @@ from esr1md.dashboard.cell_data import read_cell
 from esr1md.dashboard.context import Context, theme
 from esr1md.dashboard.data import Reader, Screen
 from esr1md.dashboard.memo import Memo
-from esr1md.dashboard.pages.matrix import squares
+from esr1md.dashboard.pages import matrix
 from esr1md.dashboard.reviews import Reviews, ligands_by_key
 from esr1md.dashboard.rows import ranking_rows, weighted_ranks
 from esr1md.dashboard.security import CSRF_COOKIE, CSRF_HEADER, MOST_WRITES, Limiter, protect
@@ -76,7 +76,7 @@ def make_app(settings: DashboardSettings) -> Dash:
         "weights": Memo(weighted_ranks, 64),
         "molecules": Memo(molecules_of, 8),
         "measures": Memo(lambda screen: measures(screen.ranking), 8),
-        "matrix": Memo(squares, 48),
+        "matrix": Memo(matrix.squares, 48),
         "validation": Memo(lambda screen: stored_validation(reader.store, screen.name, evidence()), 16),
         "cell": Memo(lambda screen, cell: read_cell(reader.store, screen, cell), 48),
         **files.memos(reader.store),
@@ -99,3 +99,4 @@ def _prepare(memos: Mapping[str, Memo], screen: Screen) -> None:
     if screen.ranking is not None:
         for name in ("said", "rows", "molecules", "measures"):
             memos[name](screen)
+        matrix.prepare(screen, memos["matrix"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import dash_ag_grid
@@ -94,6 +96,14 @@ def register(app: Dash) -> None:
         ClientsideFunction("esr1md", "openSquare"), Output("matrix-opened", "data"), Input("matrix-map", "clickData"),
         State("matrix-keys", "data"), prevent_initial_call=True,
     )  # fmt: skip
+
+
+def prepare(screen: Screen, squares_of: Callable[[Screen, str], tuple[dict[Any, list[Shift]], Look]]) -> None:
+    """Make the squares of both scores and draw a row of each: the first figures of a process take a second to load."""
+    for measure in ("binding", "helix12"):
+        by_row, look = squares_of(screen, measure)
+        for row, cells in islice(by_row.items(), 1):
+            heatmap(screen.ranking, cells, look, [row])
 
 
 def squares(screen: Screen, measure: str) -> tuple[dict[tuple[str, str], list[Shift]], Look]:
