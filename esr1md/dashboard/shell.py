@@ -125,8 +125,9 @@ def _frame() -> Component:
                     html.Div([html.A("esr1md", href="/", className="brand"), html.Div(id="screens")], className="left"),
                     html.Nav(id="navigation", **{"aria-label": "Pages"}),
                     html.Div(
-                        [*mode, *who, html.Button("\u25d0", id="theme", title="Light or dark",
-                                                  **{"aria-label": "Switch between light and dark"})],
+                        [*mode, *who, html.Button("Print", id="print", title="Print with all rows of a table"),
+                         html.Button("\u25d0", id="theme", title="Light or dark",
+                                     **{"aria-label": "Switch between light and dark"})],
                         className="right",
                     ),
                 ]

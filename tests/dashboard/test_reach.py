@@ -117,3 +117,31 @@ def test_pages_are_printed_without_their_controls(example_url, visit):
         assert len(visited.page.pdf()) > 5000
         visited.page.emulate_media(media="screen")
     assert visited.complaints == []
+
+
+@pytest.mark.parametrize("how", ["button", "keys"])
+def test_a_printed_grid_has_all_its_rows_and_columns(example_url, visit, how):
+    visited = visit(example_url + "/", width=800, height=600)
+    page = visited.page
+    page.wait_for_selector("[row-id='antagonist|fulvestrant']")
+    page.evaluate(
+        """() => {
+          const every = what => [...document.querySelectorAll(`#ranking-grid ${what}`)];
+          window.print = () => {
+            window.onPaper = [new Set(every('[row-id]').map(each => each.getAttribute('row-id'))).size,
+                              every('[row-id] .ag-cell[col-id=helix12] svg').length,
+                              every('.ag-header-cell').map(each => each.getAttribute('col-id'))];
+            window.dispatchEvent(new Event('afterprint'));
+          };
+        }"""
+    )
+    if how == "button":
+        page.click("#print")
+    else:
+        page.keyboard.press("Control+p")
+    page.wait_for_function("() => window.onPaper")
+    rows, drawn, columns = page.evaluate("window.onPaper")
+    assert rows == drawn == 6
+    assert {"binding", "helix12", "worst", "review", "origin", "notes"} <= set(columns)
+    page.wait_for_selector("#ranking-grid .ag-pinned-left-cols-container [row-id]")  # as before
+    assert visited.complaints == []

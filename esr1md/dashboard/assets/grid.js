@@ -103,6 +103,34 @@
     nodes.splice(0, nodes.length, ...[].concat(...groups.values()));
   };
 
+  // -- paper ----------------------------------------------------------------------------------------------
+
+  /** More rows than these are not laid out for paper: the browser would stand still. */
+  const PRINTED = 1000;
+
+  /** On a screen a grid draws the rows and columns in sight, on paper all of them. */
+  function layOut(kind) {
+    for (const grid of document.querySelectorAll(".grid [id]")) {
+      const api = grid.querySelector(".ag-root-wrapper") && window.dash_ag_grid.getApi(grid.id);
+      if (api && api.getDisplayedRowCount() <= PRINTED) api.setGridOption("domLayout", kind);
+    }
+  }
+  window.addEventListener("afterprint", () => layOut("normal"));
+
+  /** Cells are drawn a moment after they are laid out, so the browser's own command would print them empty. */
+  function print() {
+    layOut("print");
+    setTimeout(() => window.print(), 700);
+  }
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.shiftKey || event.altKey || event.key !== "p") return;
+    event.preventDefault();
+    print();
+  });
+  document.addEventListener("click", (event) => {
+    if (event.target.closest && event.target.closest("#print")) print();
+  });
+
   // -- rows -----------------------------------------------------------------------------------------------
 
   window.dash_clientside = window.dash_clientside || {};
