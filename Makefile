@@ -6,8 +6,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STORE  ?= runs
-# two test processes on two cores: each test process keeps its libraries to one thread (tests/conftest.py)
-JOBS   ?= 2
+# three test processes on two cores, for many tests wait (Slurm, servers, leases); each keeps its libraries to one
+# thread (tests/conftest.py)
+JOBS   ?= 3
 
 .PHONY: demo test lint bench audit clean help
 .DEFAULT_GOAL := help

@@ -27,6 +27,7 @@ from esr1md.screen.transfers import write_relative_free_energies
 from esr1md.specs import Ligand
 from esr1md.store import plans
 from esr1md.store.artifacts import Store
+from esr1md.store.disk import beside
 
 
 def screen_folder(store: Store, name: str) -> Path:
@@ -226,13 +227,12 @@ def read_json(path: Path) -> Any:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file whole or not at all; ``InputError`` when the disk refuses."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        with beside(path) as part:
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
         raise InputError(
             f"{path.name} cannot be written ({error.strerror})",
             where=str(path.parent),

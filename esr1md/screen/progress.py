@@ -12,12 +12,13 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from esr1md.errors import InputError
 from esr1md.store.artifacts import Store
+from esr1md.store.disk import beside
 from esr1md.store.processes import has_ended, process_identity
 
 Progress = Callable[[str, float], None]
@@ -143,13 +144,11 @@ def own_process() -> dict[str, Any]:
 
 def write_progress(path: Path, value: dict[str, Any]) -> None:
     """Replace a progress file whole; it is for eyes only, so it is not synced and never stops a run."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(value))
-        os.replace(beside, path)
-    except OSError:
-        beside.unlink(missing_ok=True)
+        with beside(path) as part:
+            part.write_text(json.dumps(value))
+            os.replace(part, path)
 
 
 def whole_json(path: Path) -> Any:

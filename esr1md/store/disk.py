@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,13 +46,23 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write beside, sync, rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(beside, "wb") as handle:
-        handle.write(content)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(beside, path)
+    with beside(path) as part:
+        with open(part, "wb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(part, path)
     sync(path.parent)
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A hidden name next to a file for what is to take its place, which no other thread of any machine uses."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -211,13 +211,16 @@ def test_a_slot_is_free_once_its_process_is_killed():
 
 
 def test_many_takers_never_exceed_what_a_device_takes():
-    most, now, guard = [0], [0], threading.Lock()
+    most, now, guard, full = [0], [0], threading.Lock(), threading.Event()
 
     def simulate() -> None:
         with held(CUDA, 3, (ONE,)):
             with guard:
                 now[0] += 1
                 most[0] = max(most[0], now[0])
+                if now[0] == 3:
+                    full.set()
+            full.wait(20)  # the first ones stay until the device is full, however slowly threads start
             time.sleep(0.02)
             with guard:
                 now[0] -= 1

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from esr1md.errors import InputError, StageError
 from esr1md.specs import digest_of
 from esr1md.store import Store
+from esr1md.store.disk import read_json, write_json
 
 SPEC = {"ligand": "estradiol"}
 DIGEST = digest_of(SPEC)
@@ -316,3 +318,23 @@ def test_folder_without_write_permission(tmp_path):
             Store(tmp_path / "store").require_writable()
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_many_threads_may_write_one_file(tmp_path):
+    """The first runs of a new store say its leases at the same time, from threads of one process."""
+    path, failed = tmp_path / "store.json", []
+
+    def write(number: int) -> None:
+        try:
+            for _ in range(20):
+                write_json(path, {"number": number})
+                assert read_json(path)["number"] in range(8)
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == [] and [each.name for each in tmp_path.iterdir()] == ["store.json"]
