@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from esr1md.store.disk import beside
 from esr1md.store.location import cache_folder
 
 #: Environment variable by which the processes of a flow are known.
@@ -106,12 +107,12 @@ def _made_database(path: Path) -> Iterator[None]:
         shutil.copyfile(made, path)
     yield
     if new and not made.is_file() and path.is_file():
-        beside = made.with_name(f".{made.name}.{uuid4().hex}")
         with suppress(OSError, sqlite3.Error):  # a cache that cannot be written to costs the time again
             made.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(beside)) as copy:
-                source.backup(copy)
-            beside.replace(made)
+            with beside(made) as part:
+                with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as copy:
+                    source.backup(copy)
+                part.replace(made)
 
 
 def _end_with_us(mark: str) -> subprocess.Popen:

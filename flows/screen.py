@@ -171,26 +171,26 @@ def submit(plan: Plan, store: Store, pool: Pool, window: Any, busy: list[Step]) 
     def needed(done: Iterable[Step]) -> list[Any]:
         return list(dict.fromkeys(pending[digest] for step in done for digest in step.needs if digest in pending))
 
+    def hand(call: Any, parameters: dict[str, Any], chunk: Sequence[Step]) -> Any:
+        with tags(*cell_tags(chunk)):
+            return window.submit(call, {**parameters, **common}, needed(chunk))
+
     def flush() -> None:
         if replicas:
             chunk = tuple(replicas)
-            parameters = {"name": chunk_name(chunk), "chunk": chunk, "busy": busy, **common}
-            with tags(*cell_tags(chunk)):
-                window.submit(simulate, parameters, needed(chunk))
+            hand(simulate, {"name": chunk_name(chunk), "chunk": chunk, "busy": busy}, chunk)
             replicas.clear()
 
     for step in steps(plan):
         if step.kind in PREPARATIONS:
-            with tags(*cell_tags([step])):
-                pending[step.digest] = window.submit(prepare, {"step": step, **common}, needed([step]))
+            pending[step.digest] = hand(prepare, {"step": step}, [step])
         elif step.kind == "replicas":
             replicas.append(step)
             if len(replicas) == size:
                 flush()
         else:
             flush()
-            with tags(*cell_tags([step])):
-                window.submit(transfer, {"step": step, **common}, needed([step]))
+            hand(transfer, {"step": step}, [step])
     flush()
     window.finish()
     if busy:

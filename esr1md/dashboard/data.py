@@ -32,6 +32,9 @@ from esr1md.store.plans import read_plan
 
 Cell = tuple[str, str, str]
 
+#: Screens that are made ready before anybody asks for them: the ones that changed last.
+PREPARED = 4
+
 #: A store is looked at for changes at most once in so many seconds, ...
 LOOK_S = 2.0
 #: ... and a running screen is ranked anew at most every so many times the time that takes.
@@ -178,7 +181,10 @@ class Reader:
 
     def warm(self) -> None:
         """Begin to read every screen, so that the first visitor does not wait for it."""
-        for name in self.names():
+        names = self.names()
+        for name in names:
+            self._background.submit(self.screen, name)
+        for name in names[:PREPARED]:
             self._background.submit(lambda name=name: self._prepare(self.screen(name)))
 
     def close(self) -> None:

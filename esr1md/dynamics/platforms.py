@@ -26,6 +26,7 @@ from openmm import app, unit
 
 from esr1md.errors import InputError
 from esr1md.specs import digest_of
+from esr1md.store.disk import beside
 from esr1md.workers import module_command
 
 #: In the order they are preferred when the user asks for none.
@@ -219,9 +220,9 @@ def _verified(choice: PlatformChoice, system, positions: np.ndarray, known: Path
         Path(folder, "properties.json").write_text(json.dumps(choice.properties))
         result = _in_subprocess(choice.name, [choice.name, folder], {})
     known.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(json.dumps({"identity": identity, "probe": asdict(result)}, indent=1))
-    os.replace(beside, path)
+    with beside(path) as part:
+        part.write_text(json.dumps({"identity": identity, "probe": asdict(result)}, indent=1))
+        os.replace(part, path)
     return result
 
 

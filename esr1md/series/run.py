@@ -24,6 +24,7 @@ from esr1md.series.binding_mode import ABSENT, BindingMode
 from esr1md.series.compounds import Compound, Form
 from esr1md.specs import digest_of, file_digest, numeric_versions
 from esr1md.store import Store
+from esr1md.store.disk import beside
 from esr1md.workers import PoolClosed, WorkerDied, WorkerPool
 
 #: Seed of conformers and docking.
@@ -160,9 +161,9 @@ def score_pose(form: Form, poses: str, rank: int, setting: Setting) -> dict[str,
     )  # fmt: skip
     record = {**dataclasses.asdict(found), "interaction": found.interaction, "binding": found.binding,
               "relaxed": path.with_suffix(".pdb").name, "spec": identity}  # fmt: skip
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_text(json.dumps(record, indent=1))
-    os.replace(part, path)
+    with beside(path) as part:
+        part.write_text(json.dumps(record, indent=1))
+        os.replace(part, path)
     return record
 
 

@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from esr1md.errors import InputError
 from esr1md.specs import digest_of, file_digest
+from esr1md.store.disk import beside
 from esr1md.surrogate.affinity import AffinityModel
 from esr1md.surrogate.calibration import Calibration
 from esr1md.surrogate.card import Card, card_text, load_card
@@ -76,9 +77,9 @@ def save_files(folder: Path, affinity: AffinityModel, simulation: SimulationMode
             fields["wild"] = [[*key, scores] for key, scores in sorted(simulation.wild.items())]
             _write(folder / SIMULATION, weights, {"sizes": simulation.network.sizes, **fields})
         for name, text in (("card.md", card_text(card)), ("card.json", _json(dataclasses.asdict(card)))):
-            beside = folder / f".{name}.{os.getpid()}"
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, folder / name)
+            with beside(folder / name) as part:
+                part.write_text(text, encoding="utf-8")
+                os.replace(part, folder / name)
     except OSError as error:
         raise InputError(f"the surrogate cannot be written ({error.strerror})", where=str(folder),
                          do="free some space or choose another folder") from error  # fmt: skip
@@ -161,12 +162,12 @@ def _set(network: torch.nn.Module, tensors: dict[str, np.ndarray]) -> None:
 
 
 def _write(path: Path, tensors: dict[str, np.ndarray], about: dict[str, Any]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     # one entry: safetensors writes several in any order, and the same model would have another digest each time
-    save_file(contiguous, beside, metadata={FORMAT: _json(about)})
-    beside.chmod(0o666 & ~_umask())  # safetensors writes files that only their owner may read
-    os.replace(beside, path)
+    with beside(path) as part:
+        save_file(contiguous, part, metadata={FORMAT: _json(about)})
+        part.chmod(0o666 & ~_umask())  # safetensors writes files that only their owner may read
+        os.replace(part, path)
 
 
 def _umask() -> int:
