@@ -60,10 +60,17 @@ def common_core(mol: Chem.Mol, reference: Chem.Mol, limit: int = 6) -> list[list
     Rings match whole rings only; a ring atom may be of any element, since a core keeps its shape when C
     becomes N, O or S. The search takes seconds for some pairs of fused rings, so its result is kept.
     """
-    return [list(way) for way in _all_ways(mol.ToBinary(), reference.ToBinary())[:limit]]
+    return [list(way) for way in _all_ways(_graph(mol), _graph(reference))[:limit]]
 
 
-@lru_cache(maxsize=128)
+def _graph(mol: Chem.Mol) -> bytes:
+    """A molecule without its positions: a reference moves with the receptor, its core stays the same."""
+    copy = Chem.Mol(mol)
+    copy.RemoveAllConformers()
+    return copy.ToBinary()
+
+
+@lru_cache(maxsize=1024)
 def _all_ways(ligand: bytes, other: bytes) -> tuple[tuple[tuple[int, int], ...], ...]:
     mol, reference = Chem.Mol(ligand), Chem.Mol(other)
     bare, to_mol = _near_rings(mol)

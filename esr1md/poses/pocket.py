@@ -24,15 +24,14 @@ from esr1md.poses.docking_score import RADII, Features
 from esr1md.poses.pocket_forces import (
     COULOMB,
     KCAL,
+    Terms,
     add_plain_pairs,
     add_soft_pairs,
-    charge_sigma_epsilon,
     copy_bonded,
     exceptions,
     hold_side_chains,
-    ligand_system,
+    ligand_terms,
     ligand_topology,
-    nonbonded,
 )
 
 PROTEIN_FORCE_FIELD = "amber14/protein.ff14SB.xml"
@@ -92,8 +91,8 @@ class Receptor:
 
     Attributes
     ----------
-    topology, system
-        OpenMM topology and System (amber14SB, no cutoff).
+    topology, terms
+        OpenMM topology and its force-field terms (amber14SB).
     positions
         All atoms, n x 3, angstrom.
     residues
@@ -101,7 +100,7 @@ class Receptor:
     """
 
     topology: app.Topology
-    system: openmm.System
+    terms: Terms
     positions: np.ndarray
     residues: np.ndarray
 
@@ -121,7 +120,7 @@ def _read(path: str, stamp: int) -> Receptor:
     except ValueError as error:
         raise StageError("receptor", f"no force-field parameters: {error}", where=path) from error
     numbers = np.array([int(a.residue.id) for a in pdb.topology.atoms()])
-    return Receptor(pdb.topology, system, np.array(pdb.positions.value_in_unit(unit.angstrom)), numbers)
+    return Receptor(pdb.topology, Terms.of(system), np.array(pdb.positions.value_in_unit(unit.angstrom)), numbers)
 
 
 def read_receptor(path: Path) -> Receptor:
@@ -164,8 +163,7 @@ def pocket_features(receptor: Receptor, centre: np.ndarray, reach: float = 9.0) 
 def near_charges(receptor: Receptor, centre: np.ndarray, reach: float = 10.0) -> tuple[np.ndarray, np.ndarray]:
     """Positions (m x 3, angstrom) and charges (m, e) of the receptor's atoms within ``reach`` of ``centre``."""
     near = np.flatnonzero(_nearest(receptor.positions, centre) < reach)
-    force = nonbonded(receptor.system)
-    return receptor.positions[near], np.array([charge_sigma_epsilon(force, int(i))[0] for i in near])
+    return receptor.positions[near], np.array([receptor.terms.pairs[i][0] for i in near])
 
 
 def residue_label(residue: app.topology.Residue) -> str:
@@ -227,21 +225,19 @@ def build_pocket(
             for i in kept
         ]
     )
-    guest_system = ligand_system(parameters)
-    n_pocket, n_ligand = len(kept), guest_system.getNumParticles()
+    guest_terms = ligand_terms(parameters)
+    n_pocket, n_ligand = len(kept), len(guest_terms.masses)
     system = openmm.System()
     for k, index in enumerate(kept):
-        system.addParticle(receptor.system.getParticleMass(int(index)) if mobile[k] else 0.0)
-    for i in range(n_ligand):
-        system.addParticle(guest_system.getParticleMass(i))
+        system.addParticle(receptor.terms.masses[index] if mobile[k] else 0.0)
+    for mass in guest_terms.masses:
+        system.addParticle(mass)
     number = {int(index): k for k, index in enumerate(kept)}
     guest = {i: n_pocket + i for i in range(n_ligand)}
-    copy_bonded(receptor.system, system, number, {k for k in range(n_pocket) if mobile[k]})
-    copy_bonded(guest_system, system, guest, None)
-    protein, ligand = nonbonded(receptor.system), nonbonded(guest_system)
-    rows = [charge_sigma_epsilon(protein, int(i)) for i in kept]
-    rows += [charge_sigma_epsilon(ligand, i) for i in range(n_ligand)]
-    special = [exceptions(protein, number), exceptions(ligand, guest)]
+    copy_bonded(receptor.terms, system, number, {k for k in range(n_pocket) if mobile[k]})
+    copy_bonded(guest_terms, system, guest, None)
+    rows = [receptor.terms.pairs[i] for i in kept] + guest_terms.pairs
+    special = [exceptions(receptor.terms, number), exceptions(guest_terms, guest)]
     if flexible:
         heavy = {k: receptor.positions[i] for k, i in enumerate(kept) if mobile[k] and atoms[i].element.symbol != "H"}
         hold_side_chains(system, heavy)

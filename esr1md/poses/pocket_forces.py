@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
+from xml.etree import ElementTree
+
 import numpy as np
 import openmm
-from openmm import app, unit
+from openmm import app
 
 from esr1md.ligand.parameters import LigandParameters
 
@@ -33,49 +37,84 @@ def ligand_topology(parameters: LigandParameters) -> app.Topology:
     return topology
 
 
-def ligand_system(parameters: LigandParameters) -> openmm.System:
-    return app.ForceField(str(parameters.xml)).createSystem(ligand_topology(parameters))
+#: Bonded forces: OpenMM's class, its method that adds a term, and a term's atoms and parameters in a serialised System.
+_BONDED = {
+    "HarmonicBondForce": (openmm.HarmonicBondForce, "addBond", ("p1", "p2"), ("d", "k")),
+    "HarmonicAngleForce": (openmm.HarmonicAngleForce, "addAngle", ("p1", "p2", "p3"), ("a", "k")),
+    "PeriodicTorsionForce": (
+        openmm.PeriodicTorsionForce, "addTorsion", ("p1", "p2", "p3", "p4"), ("periodicity", "phase", "k"),
+    ),
+}  # fmt: skip
 
 
-def nonbonded(system: openmm.System) -> openmm.NonbondedForce:
-    return next(f for f in system.getForces() if isinstance(f, openmm.NonbondedForce))
+@dataclass(frozen=True)
+class Terms:
+    """The force-field terms of a System, read once and from its serialised form.
+
+    One by one OpenMM gives them as quantities, which takes seconds for a protein.
+
+    Attributes
+    ----------
+    masses
+        Of the particles (dalton).
+    pairs
+        (charge, sigma, epsilon) of each particle (e, nm, kJ/mol).
+    exceptions
+        (charge product, sigma, epsilon) of each excluded or scaled pair.
+    bonded
+        Name of the force and of its method that adds a term; the atoms and the parameters (OpenMM's units) of each.
+    """
+
+    masses: list[float]
+    pairs: list[tuple[float, float, float]]
+    exceptions: dict[tuple[int, int], tuple[float, float, float]]
+    bonded: list[tuple[type[openmm.Force], str, list[tuple[tuple[int, ...], tuple[float, ...]]]]]
+
+    @classmethod
+    def of(cls, system: openmm.System) -> Terms:
+        root = ElementTree.fromstring(openmm.XmlSerializer.serialize(system))
+        terms = cls([float(particle.get("mass")) for particle in root.iterfind("Particles/Particle")], [], {}, [])
+        for force in root.iterfind("Forces/Force"):
+            name = force.get("type")
+            if name == "NonbondedForce":
+                terms.pairs.extend(_numbers(row, ("q", "sig", "eps")) for row in force.iterfind("Particles/Particle"))
+                for row in force.iterfind("Exceptions/Exception"):
+                    terms.exceptions[int(row.get("p1")), int(row.get("p2"))] = _numbers(row, ("q", "sig", "eps"))
+            elif name in _BONDED:
+                kind, add, atoms, values = _BONDED[name]
+                found = [(tuple(int(row.get(a)) for a in atoms), _numbers(row, values)) for row in force[0]]
+                terms.bonded.append((kind, add, found))
+        return terms
 
 
-def charge_sigma_epsilon(force: openmm.NonbondedForce, index: int) -> tuple[float, float, float]:
-    return tuple(v.value_in_unit_system(unit.md_unit_system) for v in force.getParticleParameters(index))
+def _numbers(row: ElementTree.Element, names: tuple[str, ...]) -> tuple[float, ...]:
+    return tuple(int(row.get(name)) if name == "periodicity" else float(row.get(name)) for name in names)
 
 
-def copy_bonded(source: openmm.System, target: openmm.System, number: dict[int, int], moves: set[int] | None) -> None:
+@lru_cache(maxsize=4)
+def ligand_terms(parameters: LigandParameters) -> Terms:
+    """The terms of a ligand, atoms in the parameters' order."""
+    return Terms.of(app.ForceField(str(parameters.xml)).createSystem(ligand_topology(parameters)))
+
+
+def copy_bonded(source: Terms, target: openmm.System, number: dict[int, int], moves: set[int] | None) -> None:
     """Copy bonds, angles and torsions whose atoms are all kept and of which at least one moves."""
-    kinds = (
-        (openmm.HarmonicBondForce, 2, "getNumBonds", "getBondParameters", "addBond"),
-        (openmm.HarmonicAngleForce, 3, "getNumAngles", "getAngleParameters", "addAngle"),
-        (openmm.PeriodicTorsionForce, 4, "getNumTorsions", "getTorsionParameters", "addTorsion"),
-    )
-    for force in source.getForces():
-        for kind, width, count, get, add in kinds:
-            if not isinstance(force, kind):
-                continue
-            copy = kind()
-            for i in range(getattr(force, count)()):
-                values = getattr(force, get)(i)
-                atoms = [number.get(a) for a in values[:width]]
-                if None not in atoms and (moves is None or moves.intersection(atoms)):
-                    getattr(copy, add)(*atoms, *values[width:])
-            target.addForce(copy)
+    for kind, add, terms in source.bonded:
+        copy = kind()
+        for own, values in terms:
+            atoms = [number.get(a) for a in own]
+            if None not in atoms and (moves is None or moves.intersection(atoms)):
+                getattr(copy, add)(*atoms, *values)
+        target.addForce(copy)
 
 
-def exceptions(
-    force: openmm.NonbondedForce,
-    number: dict[int, int],
-) -> dict[tuple[int, int], tuple[float, float, float]]:
+def exceptions(source: Terms, number: dict[int, int]) -> dict[tuple[int, int], tuple[float, float, float]]:
     """(charge product, sigma, epsilon) of each excluded or scaled pair of kept atoms, by particle numbers."""
     found = {}
-    for k in range(force.getNumExceptions()):
-        a, b, *values = force.getExceptionParameters(k)
+    for (a, b), values in source.exceptions.items():
         i, j = number.get(a), number.get(b)
         if i is not None and j is not None:
-            found[min(i, j), max(i, j)] = tuple(v.value_in_unit_system(unit.md_unit_system) for v in values)
+            found[min(i, j), max(i, j)] = values
     return found
 
 

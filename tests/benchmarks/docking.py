@@ -21,7 +21,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 os.environ.setdefault("OPENMM_CPU_THREADS", "1")
@@ -75,8 +75,9 @@ def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="docking-"))
 
 
+@cache
 def receptor_of(source: Source, pdb: Path):
-    """The receptor of an entry ready to pose in, its C-alpha atoms, and the crystal ligand in its frame."""
+    """The receptor of an entry ready to pose in, its C-alpha atoms, and the crystal ligand in its frame; made once."""
     structure, ligand = find_entry_files(pdb, source)
     crystal = crystal_ligand(source, structure, ligand)
     box = tuple(
@@ -133,9 +134,14 @@ def run_case(case: Case, pdb: Path, method: str, exhaustiveness: int) -> dict:
     return {**row, **more, "valid": not failed, "failed_checks": failed}
 
 
+@cache
+def _parameters(ligand: Ligand):
+    return parametrise(ligand, Path(tempfile.mkdtemp(dir=_folder())))
+
+
 def _ours(ligand, mol, given, other, exhaustiveness):
     folder = Path(tempfile.mkdtemp(dir=_folder()))
-    parameters = parametrise(ligand, folder / "parameters")
+    parameters = _parameters(ligand)
     state = given.state or HelixState.DISPLACED
     found = place_ligand(
         ligand,

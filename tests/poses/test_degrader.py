@@ -13,6 +13,7 @@ from esr1md.ligand.catalogue import catalogue_ligand
 from esr1md.ligand.degraders import ligase_binder
 from esr1md.poses.degrader import PROBE, exit_label, exposed_area
 from esr1md.poses.pocket import Receptor
+from esr1md.poses.pocket_forces import Terms
 
 
 def carbons(xyz: np.ndarray) -> Receptor:
@@ -21,7 +22,7 @@ def carbons(xyz: np.ndarray) -> Receptor:
     residue = topology.addResidue("ALA", topology.addChain("A"), id="1")
     for number in range(len(xyz)):
         topology.addAtom(f"C{number}", app.element.carbon, residue)
-    return Receptor(topology, openmm.System(), np.asarray(xyz, dtype=float), np.ones(len(xyz), dtype=int))
+    return Receptor(topology, Terms.of(openmm.System()), np.asarray(xyz, dtype=float), np.ones(len(xyz), dtype=int))
 
 
 def test_the_area_of_one_and_of_two_spheres():

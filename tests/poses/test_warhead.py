@@ -19,6 +19,7 @@ from esr1md.ligand.parameters import parametrise
 from esr1md.ligand.states import ligand_from_smiles
 from esr1md.poses import pocket, request
 from esr1md.poses.place import Pose, place_ligand
+from esr1md.poses.pocket_forces import Terms
 from esr1md.poses.warhead import approach, preferred_order
 from esr1md.specs import HelixState
 
@@ -36,7 +37,7 @@ def receptor(**sulfurs: tuple[float, float, float]) -> pocket.Receptor:
         element = app.element.sulfur if atom == "SG" else app.element.oxygen
         topology.addAtom(atom, element, topology.addResidue(name[:3], chain, id=name[3:]))
     numbers = np.array([int(name[3:]) for name in sulfurs])
-    return pocket.Receptor(topology, openmm.System(), np.array(list(sulfurs.values()), dtype=float), numbers)
+    return pocket.Receptor(topology, Terms.of(openmm.System()), np.array(list(sulfurs.values()), dtype=float), numbers)
 
 
 def at_origin(smiles: str, atom: int) -> tuple[Chem.Mol, np.ndarray]:
