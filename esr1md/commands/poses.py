@@ -36,6 +36,8 @@ def pose(
     exclude_similar: Annotated[float, typer.Option("--exclude-similar", min=0, max=1, metavar="0-1", help="Use no "
                                "crystal pose of a ligand with a Tanimoto coefficient above this.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=1, help="Of conformers and docking.")] = 1,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="N", help="Poses that are minimised at a "
+                                                "time. Default: one for each core.")] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Place a ligand: up to five poses, ranked, with scores, anchors, confidence and what it was placed by.
@@ -58,6 +60,7 @@ def pose(
 
     with document_output(json) as document:
         from esr1md.commands.terminal import stderr_console
+        from esr1md.dynamics.slots import usable_cores
         from esr1md.poses import request as requests
 
         if (state is None) == (receptor is None):
@@ -88,6 +91,7 @@ def pose(
                 seed=seed,
                 exclude=tuple(exclude or ()),
                 exclude_similar=exclude_similar,
+                threads=threads or usable_cores(),
                 report=lambda said: waiting.update(said + " ..."),
             )
         if json:

@@ -148,6 +148,7 @@ def place_ligand(
     exclude: tuple[str, ...] = (),
     exclude_similar: float = 1.0,
     anyway: bool = False,
+    threads: int = 1,
 ) -> list[Pose]:
     """Place a ligand in a receptor model; writes ``pose_RANK.sdf``, ``poses.sdf`` and ``record.json`` into ``folder``.
 
@@ -170,6 +171,8 @@ def place_ligand(
         Whether a ligand that does not fit gets its best poses all the same, of low confidence and with
         :attr:`Pose.misfit` saying what is in the way: to be looked at, not to be simulated. They are ordered by how
         much of the ligand lies on like atoms of a crystal ligand, since clashes make most of their energy.
+    threads
+        How many poses are minimised at a time; the result does not depend on it.
 
     Returns
     -------
@@ -198,9 +201,9 @@ def place_ligand(
         if not without_vina and effort.ring_conformers:
             grown += search.docked(mol, references, hormone, receptor, receptor_pdb, seed, effort)
             clock.lap("vina")
-        alone = search.minimised_alone(mol, parameters, receptor, grown)
+        alone = search.minimised_alone(mol, parameters, receptor, grown, threads)
         clock.lap("ligand_minimisation")
-        found = search.minimised_together(mol, parameters, receptor, alone, effort)
+        found = search.minimised_together(mol, parameters, receptor, alone, effort, threads)
         clock.lap("pocket_minimisation")
         squeezed = contacts(mol, found[0].xyz, receptor, found[0].receptor_xyz)
         if _fits(found[0], mol, len(squeezed)):
@@ -210,7 +213,7 @@ def place_ligand(
     if misfit and not anyway:
         raise StageError("pose", misfit, where=str(receptor_pdb), kind="outcome")
     kept = _distinct(fitting or found, mol)
-    finals = [search.settled(mol, parameters, receptor, candidate) for candidate in kept]
+    finals = search.side_by_side(lambda one: search.settled(mol, parameters, receptor, one), kept, threads)
     clock.lap("settling")
     mols = [_posed(mol, final.xyz, ligand, parameters) for final in finals]
     checks = [failed_checks(posed, receptor_pdb) for posed in mols]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import openmm
@@ -177,8 +178,9 @@ class Pocket:
 
     Attributes
     ----------
-    context
-        OpenMM Context on the CPU platform; the pocket's particles first, then the ligand's.
+    contexts
+        OpenMM Contexts on the CPU platform that wait for work, one for each thread; the pocket's particles first, then
+        the ligand's.
     kept
         Receptor atom index of each pocket particle.
     mobile
@@ -189,7 +191,7 @@ class Pocket:
         Non-bonded parameters of all particles (e, nm, kJ/mol).
     """
 
-    context: openmm.Context
+    contexts: SimpleQueue[openmm.Context]
     kept: np.ndarray
     mobile: np.ndarray
     receptor: Receptor
@@ -199,7 +201,13 @@ class Pocket:
 
 
 def build_pocket(
-    receptor: Receptor, parameters: LigandParameters, around: np.ndarray, *, flexible: bool, solvated: bool = False
+    receptor: Receptor,
+    parameters: LigandParameters,
+    around: np.ndarray,
+    *,
+    flexible: bool,
+    solvated: bool = False,
+    threads: int = 1,
 ) -> Pocket:
     """Cut the pocket out of a receptor and put the ligand's force field beside it.
 
@@ -212,6 +220,8 @@ def build_pocket(
         through the soft core.
     solvated
         Generalised Born solvent instead of the dielectric: ten times dearer, to tell finished poses apart.
+    threads
+        How many poses may be minimised at a time.
     """
     distance = _within_residues(receptor, around)
     kept = np.flatnonzero(distance < KEEP_WITHIN)
@@ -248,10 +258,12 @@ def build_pocket(
         add_plain_pairs(system, rows, special[0] | special[1], born)
     else:
         add_soft_pairs(system, rows, special[1], n_pocket)
-    context = openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
-    )
-    return Pocket(context, kept, mobile, receptor, *np.array(rows).T)
+    contexts: SimpleQueue[openmm.Context] = SimpleQueue()
+    for _ in range(threads):
+        contexts.put(openmm.Context(
+            system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
+        ))  # fmt: skip
+    return Pocket(contexts, kept, mobile, receptor, *np.array(rows).T)
 
 
 def minimise(
@@ -262,7 +274,7 @@ def minimise(
     softness: tuple[float, ...] = (),
     pocket_xyz: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Minimise from given positions.
+    """Minimise from given positions; threads may call it at once, and it gives the same whatever was done before.
 
     Parameters
     ----------
@@ -280,13 +292,19 @@ def minimise(
     Ligand (n x 3) and pocket (m x 3) positions, angstrom, and the potential energy, kcal/mol.
     """
     start = pocket.receptor.positions[pocket.kept] if pocket_xyz is None else pocket_xyz
-    context = pocket.context
-    context.setPositions(np.concatenate([start, ligand_xyz]) / 10.0)
-    for value in softness or (None,):
-        if value is not None:
-            context.setParameter("soft", value)
-        openmm.LocalEnergyMinimizer.minimize(context, 2.0, steps)
-    state = context.getState(positions=True, energy=True)
+    context = pocket.contexts.get()
+    try:
+        if pocket.mobile.any():  # the list of neighbours must be made anew, not mended from the last pose's
+            context.setPositions(np.concatenate([start, ligand_xyz + APART]) / 10.0)
+            context.getState(energy=True)
+        context.setPositions(np.concatenate([start, ligand_xyz]) / 10.0)
+        for value in softness or (None,):
+            if value is not None:
+                context.setParameter("soft", value)
+            openmm.LocalEnergyMinimizer.minimize(context, 2.0, steps)
+        state = context.getState(positions=True, energy=True)
+    finally:
+        pocket.contexts.put(context)
     xyz = np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KCAL
     return xyz[len(start) :], xyz[: len(start)], energy

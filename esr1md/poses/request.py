@@ -109,6 +109,7 @@ def pose_ligands(
     seed: int = 1,
     exclude: tuple[str, ...] = (),
     exclude_similar: float = 1.0,
+    threads: int = 1,
     report: Callable[[str], None] = lambda said: None,
 ) -> Outcome:
     """Pose every ligand and write a folder for each into ``out``; a ligand that fails stops no other.
@@ -132,6 +133,7 @@ def pose_ligands(
                 exclude=exclude,
                 exclude_similar=exclude_similar,
                 anyway=True,
+                threads=threads,
             )
         except Esr1mdError as error:
             outcome.failed[ligand.name] = error

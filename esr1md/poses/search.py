@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rdkit import Chem, DataStructs
@@ -15,6 +18,8 @@ from esr1md.poses import docking, docking_score, growth, placement, pocket
 from esr1md.poses.references import Reference, frame_atoms, load_references
 from esr1md.receptor.frame import superpose
 from esr1md.specs import HelixState
+
+T, R = TypeVar("T"), TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,14 @@ class Candidate:
 def failed(cause: str) -> StageError:
     """A placement that went wrong, told apart from a ligand that does not fit, which is an outcome."""
     return StageError("pose", cause)
+
+
+def side_by_side(call: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
+    """The results of a call for each item, in their order, some at a time: minimisation lets other threads run."""
+    if threads == 1:
+        return [call(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(call, items))
 
 
 def _evidence(start: placement.Start) -> float:
@@ -362,15 +375,18 @@ def _turn_hydroxyls(
 
 
 def minimised_alone(
-    mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor, grown: list
+    mol: Chem.Mol, parameters: LigandParameters, receptor: pocket.Receptor, grown: list, threads: int = 1
 ) -> list[Candidate]:
     """The ligand minimised in the frozen pocket, lowest interaction + ligand energy first, stereochemistry kept."""
     around = np.concatenate([start.xyz for _, start in grown])
-    system = pocket.build_pocket(receptor, parameters, around, flexible=False)
-    found = []
-    for _, start in grown:
+    system = pocket.build_pocket(receptor, parameters, around, flexible=False, threads=threads)
+
+    def minimised(start: placement.Start) -> tuple[placement.Start, np.ndarray, np.ndarray, float]:
         xyz = _turn_hydroxyls(mol, start.xyz, parameters.charges, receptor)
-        xyz, pocket_xyz, energy = pocket.minimise(system, xyz, steps=50, softness=(1.0, 0.1, 0.0))
+        return start, *pocket.minimise(system, xyz, steps=50, softness=(1.0, 0.1, 0.0))
+
+    found = []
+    for start, xyz, pocket_xyz, energy in side_by_side(minimised, [start for _, start in grown], threads):
         if same_stereo(mol, xyz):
             interaction = pocket.interaction_kcal(system, xyz, pocket_xyz)
             anchored = _anchored(mol, xyz, receptor, receptor.positions)
@@ -391,6 +407,7 @@ def minimised_together(
     receptor: pocket.Receptor,
     alone: list[Candidate],
     effort: Effort = USUAL,
+    threads: int = 1,
 ) -> list[Candidate]:
     """The best candidates minimised with the side chains, best first, each with its strain.
 
@@ -398,35 +415,41 @@ def minimised_together(
     carbonyl, or a ligand turned end for end, costs too little.
     """
     chosen = alone[: effort.flexible]
-    system = pocket.build_pocket(receptor, parameters, np.concatenate([c.xyz for c in chosen]), flexible=True)
-    found = []
-    for candidate in chosen:
+    around = np.concatenate([c.xyz for c in chosen])
+    system = pocket.build_pocket(receptor, parameters, around, flexible=True, threads=threads)
+
+    def begun(candidate: Candidate) -> tuple[float, Candidate, np.ndarray, np.ndarray]:
         xyz, pocket_xyz, energy = pocket.minimise(system, candidate.xyz, steps=60)
-        found.append((energy - candidate.evidence, candidate, xyz, pocket_xyz))
-    found.sort(key=lambda row: row[0])
-    refined = []
-    for _, candidate, xyz, pocket_xyz in found[: effort.refined]:
+        return energy - candidate.evidence, candidate, xyz, pocket_xyz
+
+    def finished(row: tuple[float, Candidate, np.ndarray, np.ndarray]) -> tuple[float, np.ndarray, Candidate] | None:
+        _, candidate, xyz, pocket_xyz = row
         xyz, pocket_xyz, energy = pocket.minimise(system, xyz, steps=300, pocket_xyz=pocket_xyz)
         if not same_stereo(mol, xyz):
-            continue
+            return None
         interaction = pocket.interaction_kcal(system, xyz, pocket_xyz)
         apart = pocket.minimise(system, xyz + pocket.APART, steps=300, pocket_xyz=pocket_xyz)[2]
         whole = receptor.positions.copy()
         whole[system.kept] = pocket_xyz
         strain, anchored = energy - apart - interaction, _anchored(mol, xyz, receptor, whole)
         dry = energy - candidate.evidence
-        refined.append((dry, pocket_xyz, Candidate(xyz, candidate.start, interaction, strain, whole, anchored)))
-    if not refined:
+        return dry, pocket_xyz, Candidate(xyz, candidate.start, interaction, strain, whole, anchored)
+
+    found = sorted(side_by_side(begun, chosen, threads), key=lambda row: row[0])
+    rows = [row for row in side_by_side(finished, found[: effort.refined], threads) if row is not None]
+    if not rows:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
-    around = np.concatenate([c.xyz for c in chosen])  # the pocket must be the one that the poses were refined in
-    wet = pocket.build_pocket(receptor, parameters, around, flexible=True, solvated=True)
+    # the pocket must be the one that the poses were refined in
+    wet = pocket.build_pocket(receptor, parameters, around, flexible=True, solvated=True, threads=threads)
+
+    def solvated(row: tuple[float, np.ndarray, Candidate]) -> tuple[float, Candidate]:
+        _, pocket_xyz, candidate = row
+        energy = pocket.minimise(wet, candidate.xyz, steps=SOLVATED_STEPS, pocket_xyz=pocket_xyz)[2]
+        return energy, candidate
+
     # the energy of everything together decides: what a pose leaves behind when taken apart differs by chance
-    hopeful = min(dry for dry, _, _ in refined) + HOPEFUL
-    refined = [
-        (pocket.minimise(wet, c.xyz, steps=SOLVATED_STEPS, pocket_xyz=pocket_xyz)[2], c)
-        for dry, pocket_xyz, c in refined
-        if dry <= hopeful
-    ]
+    hopeful = min(dry for dry, _, _ in rows) + HOPEFUL
+    refined = side_by_side(solvated, [row for row in rows if row[0] <= hopeful], threads)
     refined.sort(key=lambda row: row[0] - row[1].evidence)
     lowest = refined[0][0] - refined[0][1].evidence
     return [replace(c, above=energy - c.evidence - lowest) for energy, c in refined]
