@@ -4,7 +4,7 @@ One conformer is optimised with AM1 and the bond charge corrections are added. A
 groups folded onto each other gives charges that no solvated ligand has, so the conformer is the one, of several, whose
 electrostatic interactions are weakest (as in ELF conformer selection).
 
-Those of some catalogued ligands are shipped (``ligands/am1bcc``); ``python -m esr1md.ligand.am1bcc --out DIR`` makes
+Those of all catalogued ligands are shipped (``ligands/am1bcc``); ``python -m esr1md.ligand.am1bcc --out DIR`` makes
 what is missing.
 """
 

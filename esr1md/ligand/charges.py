@@ -19,6 +19,10 @@ from esr1md.errors import StageError
 from esr1md.ligand.nagl_model import MODEL_NAME, NaglModel, atom_parameters, load_model
 from esr1md.ligand.resonance import average_formal_charges
 
+#: The nitrogen of indole, indazole, benzimidazole and carbazole: network and AM1-BCC differ by 0.4 e there, and
+#: AM1-BCC's potential is the nearer to HF/6-31G*'s (docs/validation.md, "Charges").
+_BENZO_NITROGEN = "[nX3;r5]:c1ccccc1"
+
 METHOD = f"NAGL {MODEL_NAME} (AM1-BCC graph network)"
 
 
@@ -120,7 +124,7 @@ def atom_features(mol: Chem.Mol, model: NaglModel) -> np.ndarray:
 
 
 def domain_warnings(mol: Chem.Mol, model: NaglModel) -> tuple[str, ...]:
-    """One sentence for each way the molecule leaves the chemistry that the network was trained on."""
+    """One sentence for each way the molecule leaves the chemistry that the network was trained on, or does well."""
     warnings = [
         f"charges: {atom.GetSymbol()} (atom {atom.GetIdx() + 1}) is outside the training domain of {MODEL_NAME}"
         for atom in mol.GetAtoms()
@@ -133,6 +137,12 @@ def domain_warnings(mol: Chem.Mol, model: NaglModel) -> tuple[str, ...]:
             warnings.append(
                 f"charges: the group {smarts} (atoms {atoms}) is outside the training domain of {MODEL_NAME}"
             )
+    if matches := mol.GetSubstructMatches(_pattern(_BENZO_NITROGEN)):
+        atoms = ", ".join(str(i) for i in sorted({match[0] + 1 for match in matches}))
+        warnings.append(
+            f"charges: nitrogen in a five-membered ring fused to benzene (atom {atoms}), where AM1-BCC charges are "
+            "better than the network's; use charges: am1bcc"
+        )
     return tuple(warnings)
 
 

@@ -13,7 +13,7 @@ from esr1md.errors import StageError
 from esr1md.ligand import am1bcc
 from esr1md.ligand.assessment import assess_parameters
 from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
-from esr1md.ligand.charges import nagl_charges
+from esr1md.ligand.charges import charge_ligand
 from esr1md.ligand.parameters import parameters_identity, parametrise
 from esr1md.specs import Ligand, numeric_versions
 
@@ -38,7 +38,7 @@ def test_an_ion_has_its_charge_and_is_near_the_network(tmp_path):
     mol = molecule("CC(=O)[O-]")
     charges = am1bcc.compute(mol, tmp_path)
     assert charges.sum() == pytest.approx(-1.0, abs=1e-9)
-    assert np.sqrt(np.mean((charges - nagl_charges(mol)) ** 2)) < 0.03
+    assert np.sqrt(np.mean((charges - charge_ligand(mol).charges) ** 2)) < 0.03
 
 
 @needs_sqm
@@ -77,7 +77,7 @@ def test_the_conformer_is_extended_and_the_same_every_time():
 def test_shipped_charges_are_of_the_catalogue_and_whole():
     known = {ligand.inchikey: ligand for ligand in catalogue_ligands()}
     files = list((data_path("ligands") / "am1bcc").glob("*.json"))
-    assert len(files) >= 15
+    assert {path.stem for path in files} == set(known)
     for path in files:
         ligand = known[path.stem]
         record = am1bcc.shipped(ligand)
@@ -104,15 +104,15 @@ def test_a_screen_can_ask_for_them(tmp_path):
     assert parameters_identity(ligand, versions) != parameters_identity(ligand, versions, "am1bcc")
 
 
-def test_the_network_agrees_with_am1bcc_over_the_catalogue(tmp_path):
-    """At most 0.03 e RMS over all atoms of the ligands whose AM1-BCC charges are shipped."""
+def test_the_network_agrees_with_am1bcc_over_the_catalogue_where_it_warns_of_nothing():
+    """RMS over all atoms; with the ligands it warns of it is 0.033 e (docs/validation.md)."""
     squares, atoms = 0.0, 0
     for ligand in catalogue_ligands():
-        record = am1bcc.shipped(ligand)
-        if record is not None:
-            apart = nagl_charges(molecule(ligand.smiles)) - np.array(record.charges)
+        found = charge_ligand(molecule(ligand.smiles))
+        if not found.warnings:
+            apart = found.charges - np.array(am1bcc.shipped(ligand).charges)
             squares, atoms = squares + float((apart**2).sum()), atoms + len(apart)
-    assert atoms > 600 and np.sqrt(squares / atoms) < 0.03
+    assert atoms > 1000 and np.sqrt(squares / atoms) < 0.02
 
 
 def test_what_gaff_had_to_guess_is_said(tmp_path):
