@@ -10,9 +10,9 @@ from esr1md.config import Weights
 from esr1md.dashboard.data import Screen
 from esr1md.ligand.catalogue import catalogue_entries
 from esr1md.report.caveats import cautious
-from esr1md.report.depiction import interval, number, supported_digits
+from esr1md.report.depiction import interval, number
 from esr1md.scoring.priorities import N_DRAWS, Priority, reweighed
-from esr1md.scoring.scores import CellScore, Comparison, RankedLigand, Score, Verdict
+from esr1md.scoring.scores import CellScore, Comparison, RankedLigand, Score, Verdict, supported_digits
 
 Row = dict[str, Any]
 

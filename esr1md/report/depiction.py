@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 
@@ -12,7 +11,7 @@ from rdkit.Chem import rdDepictor, rdFMCS, rdMolTransforms
 from rdkit.Chem.Draw import rdMolDraw2D
 
 from esr1md.scoring.coverage import Coverage
-from esr1md.scoring.scores import Score
+from esr1md.scoring.scores import Score, supported_digits
 
 #: A phenol (the mimic of estradiol's A ring, held by E353 and R394) is turned to the left of every picture.
 PHENOL = Chem.MolFromSmarts("[OX2H,OX1-]-c1ccccc1")
@@ -170,20 +169,6 @@ def number(value: float, digits: int = 1) -> str:
     """A signed number with a true minus sign: ``+0.4``, ``\u22121.2``, ``0.0``."""
     text = f"{value:+.{digits}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "\u2212")
-
-
-def supported_digits(score: Score, most: int = 2) -> int:
-    """Decimals that the interval of a score supports: one significant digit of its half-width, two where that is 1.
-
-    One decimal where there is no interval.
-    """
-    if score.low is None or score.high is None or score.high <= score.low:
-        return 1
-    half = (score.high - score.low) / 2
-    place = math.floor(math.log10(half))
-    if half / 10**place < 2:
-        place -= 1
-    return min(most, max(0, -place))
 
 
 def interval(score: Score, unknown: str = "not known (too few replicas)", digits: int = 1) -> str:

@@ -6,6 +6,7 @@ kcal/mol and lengths angstrom here, because these records are what people read.
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Literal
 
@@ -50,6 +51,20 @@ class Score(Record):
     n_replicas: int
     unit: str
     origin: Literal["simulated", "predicted"] = "simulated"
+
+
+def supported_digits(score: Score, most: int = 2) -> int:
+    """Decimals that the interval of a score supports: one significant digit of its half-width, two where that is 1.
+
+    One decimal where there is no interval.
+    """
+    if score.low is None or score.high is None or score.high <= score.low:
+        return 1
+    half = (score.high - score.low) / 2
+    place = math.floor(math.log10(half))
+    if half / 10**place < 2:
+        place -= 1
+    return min(most, max(0, -place))
 
 
 class CellScore(Record):

@@ -21,7 +21,7 @@ from scipy import stats
 
 from esr1md.analysis.statistics import Noise, replicas_to_decide
 from esr1md.config import Thresholds
-from esr1md.scoring.scores import Score, Verdict
+from esr1md.scoring.scores import Score, Verdict, supported_digits
 
 DEFAULT_THRESHOLDS = Thresholds()
 
@@ -48,7 +48,7 @@ def binding_verdict(
     Returns
     -------
     (verdict, reason)
-        The reason is a phrase such as ``binding shift +0.8 kcal/mol, 95 % interval -3.1 to +4.7 (2 pairs):
+        The reason is a phrase such as ``binding shift +1 kcal/mol, 95 % interval -3 to +5 (2 pairs):
         spans retained to lost; about 9 more replicas of each would decide if it stays there``.
     """
     weakened, lost = thresholds.weakened_kcal, thresholds.lost_kcal
@@ -108,7 +108,9 @@ def _verdict(
     if shift.low is None or shift.high is None:
         text = f"{name} {shift.value:+.1f} {unit} from {pairs} of replicas: no interval, so more are needed"
         return Verdict.CANNOT_TELL, text
-    text = f"{name} {shift.value:+.1f} {unit}, 95 % interval {shift.low:+.1f} to {shift.high:+.1f} ({pairs})"
+    digits = supported_digits(shift)
+    value, low, high = (f"{round(x, digits) + 0.0:+.{digits}f}" for x in (shift.value, shift.low, shift.high))
+    text = f"{name} {value} {unit}, 95 % interval {low} to {high} ({pairs})"
     if short:
         return Verdict.CANNOT_TELL, f"{text}: {short}"
     least, most = sorted((sign * shift.low, sign * shift.high))

@@ -30,9 +30,9 @@ from esr1md.dashboard.rows import ranking_rows, row_key, weighted_ranks
 from esr1md.dashboard.settings import DashboardSettings
 from esr1md.dashboard.substructure import holding, molecules_of, pattern_of
 from esr1md.report import page
-from esr1md.report.depiction import VERDICT_COLOURS, in_words, supported_digits
+from esr1md.report.depiction import VERDICT_COLOURS, in_words
 from esr1md.scoring.priorities import reweighed
-from esr1md.scoring.scores import Score
+from esr1md.scoring.scores import Score, supported_digits
 from esr1md.store import Store
 
 NAME = "quickstart"

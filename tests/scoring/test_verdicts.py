@@ -46,7 +46,7 @@ def test_reason_names_the_shift_what_it_spans_and_what_would_decide():
     verdict, reason = binding_verdict(shift(-3.1, 4.7), noise=Noise(1.2, 5))
     assert verdict == CANNOT_TELL
     assert reason.startswith(
-        "binding shift +0.8 kcal/mol, 95 % interval -3.1 to +4.7 (2 pairs): spans retained to lost; about "
+        "binding shift +1 kcal/mol, 95 % interval -3 to +5 (2 pairs): spans retained to lost; about "
     )
     assert reason.endswith(" more replicas of each would decide if it stays there")
     more = int(reason.split("about ")[1].split()[0])
@@ -60,6 +60,13 @@ def test_reason_names_the_shift_what_it_spans_and_what_would_decide():
 def test_decided_reason_says_the_verdict():
     assert binding_verdict(shift(-2.0, 0.0))[1].endswith("-2.0 to +0.0 (2 pairs): retained")
     assert helix12_verdict(shift(-8.0, -5.0))[1].startswith("helix 12 shift -6.5 A, 95 % interval -8.0 to -5.0")
+
+
+def test_reason_has_the_digits_that_its_interval_supports():
+    assert binding_verdict(shift(-0.31, 4.7))[1].startswith(
+        "binding shift +2 kcal/mol, 95 % interval +0 to +5 (2 pairs)"
+    )
+    assert "+0.15 kcal/mol, 95 % interval +0.06 to +0.24" in binding_verdict(shift(0.062, 0.238))[1]
 
 
 def test_one_pair_and_no_pair_cannot_tell():
