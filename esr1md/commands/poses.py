@@ -135,7 +135,7 @@ def _poses_view(ligands: list[Any], outcome: Any, place: Any, out: Path) -> Rend
 
     by_name = {ligand.name: ligand for ligand in ligands}
     parts: list[RenderableType] = []
-    headings = {"rank": "", "confidence": "confidence", "above": "above best\nkcal/mol", "interaction": "interaction\n"
+    headings = {"rank": "", "confidence": "confidence", "above": "above first\nkcal/mol", "interaction": "interaction\n"
                 "kcal/mol", "strain": "strain\nkcal/mol", "vina": "Vina\nkcal/mol", "anchors": "anchors (A)",
                 "why": "why"}  # fmt: skip
     for name, poses in outcome.poses.items():

@@ -2,8 +2,8 @@
 
 Conformers laid on reference ligands (:mod:`~esr1md.poses.placement`) are grown into the pocket
 (:mod:`~esr1md.poses.growth`) and minimised with the real force field (:mod:`~esr1md.poses.pocket`), first
-alone, then the best few with the side chains around them. The pose with the lowest interaction energy plus
-strain wins, but of poses that the energy cannot tell apart one whose warhead can react
+alone, then the best few with the side chains around them. The pose of the lowest mean of energy, interaction and Vina
+score wins (:func:`cost`), but of poses that these cannot tell apart one whose warhead can react
 (:mod:`~esr1md.poses.warhead`). A ligand that only fits by straining itself and the pocket as much as it gains does
 not fit the state, and the error says which residues are in the way.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +43,9 @@ CLASH_LIMIT = 2
 KEPT, APART = 5, 1.0
 #: Energy (kcal/mol) by which a pose that fails a PoseBusters test must be better than one that passes all.
 FAULT = 5.0
+#: What a unit of Vina's score counts for beside an energy: interaction energies are six times Vina's scores (median
+#: ratio of finished poses 5.7).
+VINA_WEIGHT = 6.0
 #: Poses that differ by less than this (kcal/mol) cannot be told apart by their energy.
 TIE = 3.0
 
@@ -67,7 +71,8 @@ class Pose:
     strain_kcal
         What ligand and side chains lost against the same basin apart.
     above_kcal
-        How much ligand and pocket together lie above the best pose, crystal evidence counted.
+        How much the energy of ligand and pocket together lies above that of the first pose, crystal evidence counted;
+        below zero where interaction and Vina's score decided otherwise (:func:`cost`).
     vina_kcal
         AutoDock Vina's score after local optimisation; ``None`` where Vina cannot be had.
     clashes
@@ -218,9 +223,13 @@ def place_ligand(
     mols = [_posed(mol, final.xyz, ligand, parameters) for final in finals]
     checks = [failed_checks(posed, receptor_pdb) for posed in mols]
     clock.lap("checks")
-    vina = [None] * KEPT if without_vina else vina_scores(receptor_pdb, mol, [f.xyz for f in finals], optimise=True)
+    places = [final.xyz for final in finals]
+    vina = [None] * len(places) if without_vina else vina_scores(receptor_pdb, mol, places, optimise=True)
     clock.lap("vina")
-    costs = [final.above + FAULT * bool(failed) for final, failed in zip(finals, checks, strict=True)]
+    costs = [
+        cost(final.above, final.interaction, score, failed)
+        for final, score, failed in zip(finals, vina, checks, strict=True)
+    ]
     warheads = [approach(mol, final.xyz, receptor) for final in finals]
     order = preferred_order(costs, [warhead is not None and warhead.reactive for warhead in warheads], TIE)
     if misfit:  # what the backbone would have to give way to is most of the energy, so crystals decide
@@ -273,6 +282,27 @@ def place_ligand(
         )
     _write(poses, [mols[i] for i in order], labels(ligand), folder)
     return poses
+
+
+def cost(above: float, interaction: float, vina: float | None, failed: Sequence[str]) -> float:
+    """What the finished poses of a ligand that fits are ordered by, lowest first (kcal/mol).
+
+    The mean of three estimates that err differently: the energy of everything sees solvent and strain but has the noise
+    of every side chain that moves, the interaction has less of it, Vina was fitted to affinities.
+
+    Parameters
+    ----------
+    above
+        Energy of ligand and pocket together in solvent over that of another pose, crystal evidence counted.
+    interaction
+        Of ligand and pocket, without solvent.
+    vina
+        Vina's score, ``None`` (for all poses) where Vina cannot be had: then the mean of the other two.
+    failed
+        PoseBusters tests that it fails.
+    """
+    estimates = [above, interaction] if vina is None else [above, interaction, VINA_WEIGHT * vina]
+    return sum(estimates) / len(estimates) + FAULT * bool(failed)
 
 
 def _fits(candidate: search.Candidate, mol: Chem.Mol, squeezed: int) -> bool:

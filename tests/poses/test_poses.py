@@ -14,7 +14,7 @@ from esr1md.catalogue import data_path
 from esr1md.errors import InputError, StageError
 from esr1md.ligand.parameters import LigandParameters, parametrise
 from esr1md.poses import docking_score, growth, placement, pocket, references, search
-from esr1md.poses.place import Pose, contacts, place_ligand
+from esr1md.poses.place import Pose, contacts, cost, place_ligand
 from esr1md.poses.search import same_stereo
 from esr1md.specs import HelixState, Ligand
 
@@ -182,6 +182,8 @@ def test_estradiol_fits_the_agonist_state(place, parametrised):
     assert again.to_json() == pose.to_json() and again.details == pose.details
     kept = [Pose.from_folder(folder, rank) for rank in range(1, len(list(folder.glob("pose_*.sdf"))) + 1)]
     assert [p.rank for p in kept] == list(range(1, len(kept) + 1))
+    costs = [cost(p.above_kcal, p.interaction_kcal, p.vina_kcal, p.failed_checks) for p in kept]
+    assert len(kept) > 1 and costs == sorted(costs)
     assert Pose.from_folder(folder, len(kept) + 1).rank == 1  # replicas take the poses in turn
     written = list(Chem.SDMolSupplier(str(folder / "poses.sdf"), removeHs=False))
     assert [m.GetProp("confidence") for m in written] == [p.confidence for p in kept]
@@ -192,6 +194,14 @@ def test_the_same_seed_gives_the_same_poses_with_any_number_of_threads(place):
     first, second = (place("estradiol", HelixState.AGONIST, seed=5, threads=n) for n in (1, 3))
     assert first.sdf.with_name("poses.sdf").read_bytes() == second.sdf.with_name("poses.sdf").read_bytes()
     assert first.to_json() == second.to_json()
+
+
+def test_poses_are_ordered_by_three_estimates_together():
+    first = cost(0.0, -50.0, -10.0, ())
+    assert cost(2.0, -53.0, -10.0, ()) < first < cost(2.0, -51.0, -10.0, ()), "interaction against energy"
+    assert cost(5.0, -50.0, -11.0, ()) < first < cost(7.0, -50.0, -11.0, ()), "a unit of Vina's counts for six"
+    assert cost(0.0, -50.0, -10.0, ("bond_lengths",)) == pytest.approx(first + 5.0)
+    assert cost(2.0, -50.0, None, ()) == -24.0, "where Vina cannot be had the others decide"
 
 
 @pytest.mark.slow
