@@ -349,7 +349,9 @@ def check_sharing(probes: list[dict[str, Any]]) -> list[Finding]:
 
 def check_cores() -> list[Finding]:
     """CPU cores this process may use."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from esr1md.dynamics.slots import usable_cores
+
+    allowed = usable_cores()
     found = f"{allowed} of {os.cpu_count()} may be used"
     if allowed < 2:
         return [Finding("CPU cores", "warn", found, "a screen takes about twice the time it says for two cores")]

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import openmm
@@ -178,9 +178,10 @@ class Pocket:
 
     Attributes
     ----------
-    contexts
-        OpenMM Contexts on the CPU platform that wait for work, one for each thread; the pocket's particles first, then
-        the ligand's.
+    system
+        The pocket's particles first, then the ligand's.
+    idle
+        OpenMM Contexts of it that no thread uses now.
     kept
         Receptor atom index of each pocket particle.
     mobile
@@ -191,7 +192,8 @@ class Pocket:
         Non-bonded parameters of all particles (e, nm, kJ/mol).
     """
 
-    contexts: SimpleQueue[openmm.Context]
+    system: openmm.System
+    idle: SimpleQueue[openmm.Context]
     kept: np.ndarray
     mobile: np.ndarray
     receptor: Receptor
@@ -201,13 +203,7 @@ class Pocket:
 
 
 def build_pocket(
-    receptor: Receptor,
-    parameters: LigandParameters,
-    around: np.ndarray,
-    *,
-    flexible: bool,
-    solvated: bool = False,
-    threads: int = 1,
+    receptor: Receptor, parameters: LigandParameters, around: np.ndarray, *, flexible: bool, solvated: bool = False
 ) -> Pocket:
     """Cut the pocket out of a receptor and put the ligand's force field beside it.
 
@@ -220,8 +216,6 @@ def build_pocket(
         through the soft core.
     solvated
         Generalised Born solvent instead of the dielectric: ten times dearer, to tell finished poses apart.
-    threads
-        How many poses may be minimised at a time.
     """
     distance = _within_residues(receptor, around)
     kept = np.flatnonzero(distance < KEEP_WITHIN)
@@ -258,12 +252,7 @@ def build_pocket(
         add_plain_pairs(system, rows, special[0] | special[1], born)
     else:
         add_soft_pairs(system, rows, special[1], n_pocket)
-    contexts: SimpleQueue[openmm.Context] = SimpleQueue()
-    for _ in range(threads):
-        contexts.put(openmm.Context(
-            system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
-        ))  # fmt: skip
-    return Pocket(contexts, kept, mobile, receptor, *np.array(rows).T)
+    return Pocket(system, SimpleQueue(), kept, mobile, receptor, *np.array(rows).T)
 
 
 def minimise(
@@ -292,7 +281,7 @@ def minimise(
     Ligand (n x 3) and pocket (m x 3) positions, angstrom, and the potential energy, kcal/mol.
     """
     start = pocket.receptor.positions[pocket.kept] if pocket_xyz is None else pocket_xyz
-    context = pocket.contexts.get()
+    context = _context(pocket)
     try:
         if pocket.mobile.any():  # the list of neighbours must be made anew, not mended from the last pose's
             context.setPositions(np.concatenate([start, ligand_xyz + APART]) / 10.0)
@@ -304,10 +293,19 @@ def minimise(
             openmm.LocalEnergyMinimizer.minimize(context, 2.0, steps)
         state = context.getState(positions=True, energy=True)
     finally:
-        pocket.contexts.put(context)
+        pocket.idle.put(context)
     xyz = np.array(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom))
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) / KCAL
     return xyz[len(start) :], xyz[: len(start)], energy
+
+
+def _context(pocket: Pocket) -> openmm.Context:
+    """An idle Context of the pocket, or a new one: there are as many as threads that minimise at once."""
+    try:
+        return pocket.idle.get_nowait()
+    except Empty:
+        cpu = openmm.Platform.getPlatformByName("CPU")
+        return openmm.Context(pocket.system, openmm.VerletIntegrator(0.001), cpu, {"Threads": "1"})
 
 
 def interaction_kcal(pocket: Pocket, ligand_xyz: np.ndarray, pocket_xyz: np.ndarray) -> float:

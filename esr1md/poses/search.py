@@ -379,7 +379,7 @@ def minimised_alone(
 ) -> list[Candidate]:
     """The ligand minimised in the frozen pocket, lowest interaction + ligand energy first, stereochemistry kept."""
     around = np.concatenate([start.xyz for _, start in grown])
-    system = pocket.build_pocket(receptor, parameters, around, flexible=False, threads=threads)
+    system = pocket.build_pocket(receptor, parameters, around, flexible=False)
 
     def minimised(start: placement.Start) -> tuple[placement.Start, np.ndarray, np.ndarray, float]:
         xyz = _turn_hydroxyls(mol, start.xyz, parameters.charges, receptor)
@@ -416,7 +416,7 @@ def minimised_together(
     """
     chosen = alone[: effort.flexible]
     around = np.concatenate([c.xyz for c in chosen])
-    system = pocket.build_pocket(receptor, parameters, around, flexible=True, threads=threads)
+    system = pocket.build_pocket(receptor, parameters, around, flexible=True)
 
     def begun(candidate: Candidate) -> tuple[float, Candidate, np.ndarray, np.ndarray]:
         xyz, pocket_xyz, energy = pocket.minimise(system, candidate.xyz, steps=60)
@@ -440,7 +440,7 @@ def minimised_together(
     if not rows:
         raise failed("no start kept the ligand's stereochemistry when minimised in the pocket")
     # the pocket must be the one that the poses were refined in
-    wet = pocket.build_pocket(receptor, parameters, around, flexible=True, solvated=True, threads=threads)
+    wet = pocket.build_pocket(receptor, parameters, around, flexible=True, solvated=True)
 
     def solvated(row: tuple[float, np.ndarray, Candidate]) -> tuple[float, Candidate]:
         _, pocket_xyz, candidate = row

@@ -21,7 +21,7 @@ import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from pathlib import Path
 
 os.environ.setdefault("OPENMM_CPU_THREADS", "1")
@@ -70,7 +70,7 @@ def cases(which: str) -> list[Case]:
     return found
 
 
-@lru_cache(maxsize=1)
+@cache
 def _folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="docking-"))
 

@@ -9,7 +9,6 @@ Run it on an idle machine.
 from __future__ import annotations
 
 import argparse
-import inspect
 import json
 import os
 import subprocess
@@ -31,16 +30,15 @@ def place(case: str, threads: int) -> None:
     from esr1md.specs import HelixState
 
     name, state = case.split(":")
-    many = {"threads": threads} if "threads" in inspect.signature(place_ligand).parameters else {}
     with tempfile.TemporaryDirectory() as folder:
         ligand = catalogue_ligand(name)
         parameters = parametrise(ligand, Path(folder, "parameters"))
         model = data_path("structures") / "models" / f"{state}.pdb"
         started = time.monotonic(), time.process_time()
-        found = place_ligand(ligand, parameters, model, HelixState(state), Path(folder, "pose"), **many)
+        found = place_ligand(ligand, parameters, model, HelixState(state), Path(folder, "pose"), threads=threads)
         wall, processor = time.monotonic() - started[0], time.process_time() - started[1]
         print(json.dumps({
-            "ligand": name, "state": state, "threads": threads if many else "1 (as it was)", "wall": round(wall, 1),
+            "ligand": name, "state": state, "threads": threads, "wall": round(wall, 1),
             "processor": round(processor, 1), "wider": found[0].details["thorough"],
         }))  # fmt: skip
 
