@@ -349,7 +349,7 @@ def check_sharing(probes: list[dict[str, Any]]) -> list[Finding]:
 
 def check_cores() -> list[Finding]:
     """CPU cores this process may use."""
-    from esr1md.dynamics.slots import usable_cores
+    from esr1md.workers import usable_cores
 
     allowed = usable_cores()
     found = f"{allowed} of {os.cpu_count()} may be used"

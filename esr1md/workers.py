@@ -53,6 +53,11 @@ class PoolClosed(RuntimeError):
     """The call was ended, or not begun, because the pool was closed."""
 
 
+def usable_cores() -> int:
+    """CPU cores this process may use: a job of a cluster has fewer than its machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def module_command(*arguments: str, environment: Mapping[str, str] | None = None) -> tuple[list[str], dict[str, str]]:
     """A command that runs a module of ours with what this process can import, and its environment.
 

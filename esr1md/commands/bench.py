@@ -154,10 +154,9 @@ def measure_packing(
     from openmm import OpenMMException
 
     from esr1md.dynamics import throughput
-    from esr1md.dynamics.slots import usable_cores
     from esr1md.errors import StageError
     from esr1md.screen.run import take_ctrl_c_back
-    from esr1md.workers import WorkerDied
+    from esr1md.workers import WorkerDied, usable_cores
 
     take_ctrl_c_back()  # building the system has lost it
     devices, said = plan.packing.devices[:1], []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -123,6 +122,7 @@ def prepare(
 
     with document_output(json) as document:
         from esr1md.ligand.library import LibrarySettings, prepare_library
+        from esr1md.workers import usable_cores
 
         settings = LibrarySettings(
             charges="as written" if as_written else "dominant",
@@ -132,7 +132,7 @@ def prepare(
         )
         with shown_progress() as report:
             summary = prepare_library(
-                source, out, settings, limit=limit, workers=workers or os.cpu_count() or 1, retry=retry,
+                source, out, settings, limit=limit, workers=workers or usable_cores(), retry=retry,
                 smiles_column=smiles_column, name_column=name_column, report=report,
             )  # fmt: skip
         if json:

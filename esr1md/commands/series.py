@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_module
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,6 +86,7 @@ def series(
         from esr1md.series.compounds import compounds_of
         from esr1md.series.page import series_page
         from esr1md.store.locks import only_run
+        from esr1md.workers import usable_cores
 
         out = out or Path(f"series-{table.stem}")
         wanted = _state(state)
@@ -113,7 +113,7 @@ def series(
             setting = run.setting_of(place, out, choose_platform(platform, threads=1), exclude=exclude or (),
                                      retry=retry, poses=poses)  # fmt: skip
             with _shown() as report:
-                results, modes = run.compute(compounds, setting, workers or os.cpu_count() or 1, report)
+                results, modes = run.compute(compounds, setting, workers or usable_cores(), report)
             answer = {
                 "out": str(out),
                 "source": str(table),

@@ -31,7 +31,7 @@ from typing import Any, BinaryIO, Literal
 from esr1md.dynamics import mps
 from esr1md.dynamics.platforms import PlatformChoice, probe
 from esr1md.errors import InputError
-from esr1md.workers import module_command
+from esr1md.workers import module_command, usable_cores
 
 GPU_PLATFORMS = ("CUDA", "HIP", "OpenCL")
 #: Another folder for the locks, where the temporary folder is not the same for all of a user's processes.
@@ -341,11 +341,6 @@ def _safe(device: Device) -> str:
 def divide_cores(slots: int) -> int:
     """CPU threads for each of ``slots`` processes at once, so that together they use the cores this process may."""
     return max(1, usable_cores() // max(1, slots))
-
-
-def usable_cores() -> int:
-    """CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_devices(devices: Sequence[Device]) -> dict[str, str]:

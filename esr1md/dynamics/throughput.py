@@ -28,10 +28,10 @@ from openmm import unit
 
 from esr1md.dynamics.platforms import PlatformChoice
 from esr1md.dynamics.protocol import Protocol
-from esr1md.dynamics.slots import Device, divide_cores, usable_cores
+from esr1md.dynamics.slots import Device, divide_cores
 from esr1md.errors import Esr1mdError, StageError
 from esr1md.specs import digest_of
-from esr1md.workers import WorkerDied, WorkerPool
+from esr1md.workers import WorkerDied, WorkerPool, usable_cores
 
 if TYPE_CHECKING:
     from esr1md.complex import Complex

@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 
 from esr1md.config import ALL, LigandFile, ScreenConfig
-from esr1md.dynamics.slots import usable_cores
 from esr1md.errors import InputError
 from esr1md.ligand.catalogue import catalogue_ligand, catalogue_ligands
 from esr1md.ligand.inputs import open_input
@@ -20,7 +19,7 @@ from esr1md.ligand.row_workers import answers, chunks_of, reason
 from esr1md.ligand.states import checked_name, ligands_from_sdf, prepare_compound
 from esr1md.screen.ligand_cache import Prepared, Structure, recall, remember
 from esr1md.specs import Ligand
-from esr1md.workers import WorkerDied, WorkerPool
+from esr1md.workers import WorkerDied, WorkerPool, usable_cores
 
 #: So many structures are prepared here; for more, processes are worth the two seconds that they take to start.
 FEW = 100

@@ -11,8 +11,9 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from esr1md.dynamics.slots import Device, nvidia_devices, slots_folder, slots_in_use, usable_cores
+from esr1md.dynamics.slots import Device, nvidia_devices, slots_folder, slots_in_use
 from esr1md.errors import InputError
+from esr1md.workers import usable_cores
 
 #: A GPU is asked no more often than this (s): the question itself takes up to a second.
 ASK_S = 5.0

@@ -8,8 +8,9 @@ from esr1md.config import SiteConfig
 from esr1md.dynamics.mps import program as mps_program
 from esr1md.dynamics.platforms import PlatformChoice, choose_platform
 from esr1md.dynamics.protocol import Protocol
-from esr1md.dynamics.slots import Device, Packing, divide_cores, find_devices, usable_cores
+from esr1md.dynamics.slots import Device, Packing, divide_cores, find_devices
 from esr1md.dynamics.throughput import Measurement, recall
+from esr1md.workers import usable_cores
 
 #: Simulations on a GPU before anything was measured there; small systems leave a large one idle.
 _GPU_SHARE = 4

@@ -47,7 +47,7 @@ from esr1md.surrogate.screening_tables import (
     parts_of,
     write_tables,
 )
-from esr1md.workers import WorkerDied, WorkerPool
+from esr1md.workers import WorkerDied, WorkerPool, usable_cores
 
 if TYPE_CHECKING:
     import pyarrow
@@ -143,7 +143,7 @@ def screen_library(
 
 def _screened(rows: InputFile, library: str, out: Path, question: Question, wanted: Wanted, workers: int | None,
               report: Callable[[Progress], None], columns: dict[str, str | None]) -> dict[str, Any]:  # fmt: skip
-    slots = workers or os.cpu_count() or 1
+    slots = workers or usable_cores()
     with WorkerPool(slots, log_folder=out / "logs") as pool:
         if rows.kind != "smiles":
             _warm_up(pool, question)

@@ -37,9 +37,9 @@ from esr1md.dynamics import throughput  # noqa: E402
 from esr1md.dynamics.mps import program as mps_program  # noqa: E402
 from esr1md.dynamics.platforms import PlatformChoice, choose_platform, probe  # noqa: E402
 from esr1md.dynamics.protocol import Protocol, load_protocol  # noqa: E402
-from esr1md.dynamics.slots import GPU_PLATFORMS, Device, Packing, find_devices, usable_cores, worker_environment  # noqa: E402
+from esr1md.dynamics.slots import GPU_PLATFORMS, Device, Packing, find_devices, worker_environment  # noqa: E402
 from esr1md.errors import Esr1mdError, InputError  # noqa: E402
-from esr1md.workers import WorkerDied, WorkerPool  # noqa: E402
+from esr1md.workers import WorkerDied, WorkerPool, usable_cores  # noqa: E402
 
 GOALS = {"implicit": 2.0, "explicit": 1.3}
 #: Wall time (s) of a measurement beside its window: imports, contexts, kernels.
