@@ -36,8 +36,8 @@ def pose(
     exclude_similar: Annotated[float, typer.Option("--exclude-similar", min=0, max=1, metavar="0-1", help="Use no "
                                "crystal pose of a ligand with a Tanimoto coefficient above this.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=1, help="Of conformers and docking.")] = 1,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="N", help="Poses that are minimised at a "
-                                                "time. Default: one for each core.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="N", help="Cores to use: poses are "
+                                                "minimised at a time, with Vina beside. Default: all.")] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Place a ligand: up to five poses, ranked, with scores, anchors, confidence and what it was placed by.
@@ -60,8 +60,8 @@ def pose(
 
     with document_output(json) as document:
         from esr1md.commands.terminal import stderr_console
-        from esr1md.dynamics.slots import usable_cores
         from esr1md.poses import request as requests
+        from esr1md.workers import usable_cores
 
         if (state is None) == (receptor is None):
             raise InputError("say where to pose", expected="one of --state STATE and --receptor FILE")

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rdkit import Chem
 
 from esr1md.poses import pocket
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: A heavy-atom pair nearer than this fraction of the sum of van der Waals radii is a clash (not between atoms
 #: that can share a hydrogen bond, which may come to 2.4 angstrom).
@@ -68,12 +74,34 @@ def failed_checks(mol: Chem.Mol, receptor_pdb: Path) -> list[str]:
     The tests of its set for docking: sane chemistry, bond lengths and angles, flat rings and double bonds, internal
     energy, clashes within the ligand and with the receptor (Buttenschoen, Morris and Deane, Chem. Sci. 2024, 15, 3130).
     """
-    import rdkit
     from pandas import isna
+
+    tests = _busted("dock", mol, mol_cond=str(receptor_pdb))
+    return [f"{name} (could not be tested)" if isna(passed) else str(name)
+            for name, passed in tests.items() if isna(passed) or not passed]  # fmt: skip
+
+
+def conformers_ahead(mol: Chem.Mol) -> threading.Thread:
+    """A thread that makes the conformers which PoseBusters compares a ligand's energy with, and remembers.
+
+    The first call of :func:`failed_checks` would take seconds for them; RDKit lets other threads run meanwhile. What
+    goes wrong goes wrong there again, and is told there.
+    """
+
+    def make() -> None:
+        with suppress(Exception):
+            _busted("mol", Chem.Mol(mol))
+
+    thread = threading.Thread(target=make, daemon=True, name="conformers")
+    thread.start()
+    return thread
+
+
+def _busted(tests: str, mol: Chem.Mol, **given: str) -> pd.Series:
+    """The outcome of a set of PoseBusters' tests."""
+    import rdkit
     from posebusters import PoseBusters
 
     if getattr(rdkit.log_handler.stream, "closed", False):  # PoseBusters flushes it, and fails if it is closed
         rdkit.log_handler.stream = sys.stderr
-    tests = PoseBusters(config="dock").bust([mol], mol_cond=str(receptor_pdb)).iloc[0]
-    return [f"{name} (could not be tested)" if isna(passed) else str(name)
-            for name, passed in tests.items() if isna(passed) or not passed]  # fmt: skip
+    return PoseBusters(config=tests).bust([mol], **given).iloc[0]

@@ -59,6 +59,7 @@ def dock(
     poses: int = 9,
     seed: int = 1,
     threads: int = 1,
+    evaluations: int = 0,
 ) -> list[Docked]:
     """Dock a ligand into a box of a rigid receptor.
 
@@ -72,6 +73,8 @@ def dock(
         Of the box (3 each, angstrom).
     exhaustiveness, poses, seed, threads
         Vina's settings.
+    evaluations
+        Energies that each of its runs may compute; 0 leaves that to Vina, which takes more for a larger ligand.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def dock(
     engine = _engine(receptor_pdb, mol, seed, threads)
     try:
         engine.compute_vina_maps(center=[float(x) for x in centre], box_size=[float(x) for x in size])
-        engine.dock(exhaustiveness=exhaustiveness, n_poses=poses)
+        engine.dock(exhaustiveness=exhaustiveness, n_poses=poses, max_evals=evaluations)
         found = engine.poses(n_poses=poses, energy_range=ENERGY_RANGE)
         scores = engine.energies(n_poses=poses, energy_range=ENERGY_RANGE)[:, 0] if found else []
     except RuntimeError as error:
@@ -119,6 +122,17 @@ def vina_scores(receptor_pdb: Path, mol: Chem.Mol, poses: list[np.ndarray], *, o
             engine.set_ligand_from_string(_ligand_pdbqt(copy))
         scores.append(float((engine.optimize() if optimise else engine.score())[0]))
     return scores
+
+
+def type_receptor(receptor_pdb: Path) -> None:
+    """Do beforehand what the first call for a receptor has to do: Meeko's typing, kept as long as this process lives.
+
+    Raises
+    ------
+    StageError
+        Meeko refuses the receptor, with its reason.
+    """
+    _receptor_pdbqt(receptor_pdb, receptor_pdb.stat().st_mtime_ns)
 
 
 def _engine(receptor_pdb: Path, mol: Chem.Mol, seed: int, threads: int):

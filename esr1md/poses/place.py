@@ -27,9 +27,10 @@ from esr1md.errors import StageError
 from esr1md.ligand.labels import labels
 from esr1md.ligand.parameters import LigandParameters
 from esr1md.poses import placement, pocket, search
-from esr1md.poses.checks import anchor_distances, contacts, failed_checks
+from esr1md.poses.beside import Begun, beside
+from esr1md.poses.checks import anchor_distances, conformers_ahead, contacts, failed_checks
 from esr1md.poses.degrader import exit_label
-from esr1md.poses.docking import vina_scores, why_not
+from esr1md.poses.docking import type_receptor, vina_scores, why_not
 from esr1md.poses.references import Reference
 from esr1md.poses.warhead import approach, preferred_order
 from esr1md.specs import HelixState, Ligand
@@ -177,7 +178,8 @@ def place_ligand(
         :attr:`Pose.misfit` saying what is in the way: to be looked at, not to be simulated. They are ordered by how
         much of the ligand lies on like atoms of a crystal ligand, since clashes make most of their energy.
     threads
-        How many poses are minimised at a time; the result does not depend on it.
+        Cores that it may use: poses are minimised at a time, Vina works in processes beside. The result does not depend
+        on it.
 
     Returns
     -------
@@ -192,40 +194,52 @@ def place_ligand(
     """
     folder.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
-    receptor = pocket.read_receptor(receptor_pdb)
     mol = parameters.molecule()
     Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
-    every = search.references_in_frame(receptor, receptor_pdb)
-    hormone = next(reference for reference in every if reference.name == search.HORMONE)
-    references = search.suitable_references(mol, every, state, exclude, exclude_similar)
-    without_vina = why_not(mol)
-    clock.lap("receptor")
-    for effort in (search.USUAL, search.THOROUGH):  # no ligand is refused before a wider search
-        grown = search.grown(mol, references, receptor, seed, effort)
-        clock.lap("placement")
-        if not without_vina and effort.ring_conformers:
-            grown += search.docked(mol, references, hormone, receptor, receptor_pdb, seed, effort)
-            clock.lap("vina")
-        alone = search.minimised_alone(mol, parameters, receptor, grown, threads)
-        clock.lap("ligand_minimisation")
-        found = search.minimised_together(mol, parameters, receptor, alone, effort, threads)
-        clock.lap("pocket_minimisation")
-        squeezed = contacts(mol, found[0].xyz, receptor, found[0].receptor_xyz)
-        if _fits(found[0], mol, len(squeezed)):
-            break
-    fitting = [c for c in found if _fits(c, mol, len(contacts(mol, c.xyz, receptor, c.receptor_xyz)))]
-    misfit = "" if fitting else _misfit(ligand, state, mol, found[0], receptor, len(squeezed))
-    if misfit and not anyway:
-        raise StageError("pose", misfit, where=str(receptor_pdb), kind="outcome")
-    kept = _distinct(fitting or found, mol)
-    finals = search.side_by_side(lambda one: search.settled(mol, parameters, receptor, one), kept, threads)
-    clock.lap("settling")
-    mols = [_posed(mol, final.xyz, ligand, parameters) for final in finals]
-    checks = [failed_checks(posed, receptor_pdb) for posed in mols]
-    clock.lap("checks")
-    places = [final.xyz for final in finals]
-    vina = [None] * len(places) if without_vina else vina_scores(receptor_pdb, mol, places, optimise=True)
-    clock.lap("vina")
+    without_vina, ahead = why_not(mol), None
+    with beside(min(threads - 1, search.USUAL.ring_conformers), folder / "logs") as others:
+        if not without_vina:
+            others.begin(type_receptor, receptor_pdb)
+        receptor = pocket.read_receptor(receptor_pdb)
+        every = search.references_in_frame(receptor, receptor_pdb)
+        hormone = next(reference for reference in every if reference.name == search.HORMONE)
+        references = search.suitable_references(mol, every, state, exclude, exclude_similar, threads)
+        clock.lap("receptor")
+        for effort in (search.USUAL, search.THOROUGH):  # no ligand is refused before a wider search
+            free = search.free_conformers(mol, effort, seed)
+            runs = []
+            if not without_vina and effort.ring_conformers:
+                runs = search.begin_docking(others, mol, free, references, receptor_pdb, seed, effort)
+            if threads > 1 and ahead is None:
+                ahead = conformers_ahead(mol)
+            grown = search.grown(mol, free, references, receptor, seed, effort)
+            clock.lap("placement")
+            by_vina = [pose for run in runs for pose in run.result()]
+            grown += search.docked(mol, by_vina, hormone, receptor, effort)
+            clock.lap("vina", *runs)
+            alone = search.minimised_alone(mol, parameters, receptor, grown, threads)
+            clock.lap("ligand_minimisation")
+            found = search.minimised_together(mol, parameters, receptor, alone, effort, threads)
+            clock.lap("pocket_minimisation")
+            squeezed = contacts(mol, found[0].xyz, receptor, found[0].receptor_xyz)
+            if _fits(found[0], mol, len(squeezed)):
+                break
+        fitting = [c for c in found if _fits(c, mol, len(contacts(mol, c.xyz, receptor, c.receptor_xyz)))]
+        misfit = "" if fitting else _misfit(ligand, state, mol, found[0], receptor, len(squeezed))
+        if misfit and not anyway:
+            raise StageError("pose", misfit, where=str(receptor_pdb), kind="outcome")
+        kept = _distinct(fitting or found, mol)
+        finals = search.side_by_side(lambda one: search.settled(mol, parameters, receptor, one), kept, threads)
+        clock.lap("settling")
+        places = [final.xyz for final in finals]
+        scoring = [] if without_vina else [others.begin(vina_scores, receptor_pdb, mol, places, optimise=True)]
+        mols = [_posed(mol, final.xyz, ligand, parameters) for final in finals]
+        if ahead is not None:
+            ahead.join()
+        checks = [failed_checks(posed, receptor_pdb) for posed in mols]
+        clock.lap("checks")
+        vina = scoring[0].result() if scoring else [None] * len(finals)
+        clock.lap("vina", *scoring)
     costs = [
         cost(final.above, final.interaction, score, failed)
         for final, score, failed in zip(finals, vina, checks, strict=True)
@@ -362,15 +376,17 @@ def _write(poses: list[Pose], mols: list[Chem.Mol], said: tuple[str, ...], folde
 
 
 class _Clock:
-    """CPU seconds of each step."""
+    """CPU seconds of each step, with what other threads did meanwhile."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = time.process_time()
 
-    def lap(self, step: str) -> None:
+    def lap(self, step: str, *begun: Begun) -> None:
+        """A step is done; ``begun`` is what other processes did of it."""
         now = time.process_time()
-        self.seconds[step] = round(self.seconds.get(step, 0.0) + now - self._last, 2)
+        taken = now - self._last + sum(call.elsewhere for call in begun)
+        self.seconds[step] = round(self.seconds.get(step, 0.0) + taken, 2)
         self._last = now
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from rdkit.Chem import AllChem, rdFingerprintGenerator
 from esr1md.errors import StageError
 from esr1md.ligand.parameters import LigandParameters
 from esr1md.poses import docking, docking_score, growth, placement, pocket
+from esr1md.poses.beside import Begun, Beside
 from esr1md.poses.references import Reference, frame_atoms, load_references
 from esr1md.receptor.frame import superpose
 from esr1md.specs import HelixState
@@ -70,6 +71,9 @@ THOROUGH = Effort(
 #: Vina's box: this much (angstrom) around the references, and not smaller than; poses taken of each run; ring
 #: systems that differ by more than this (angstrom RMSD) are docked apart.
 BOX_MARGIN, BOX_LEAST, VINA_POSES, RING_APART = 5.0, 22.0, 4, 0.3
+#: Energies that one run of Vina may compute. From raloxifene's size on it would take more (two million for fulvestrant)
+#: and be the longest step of the search; what a long chain needs is growth.
+EVALUATIONS = 1_000_000
 
 #: Iterations with generalised Born solvent before the energies of finished poses are compared.
 SOLVATED_STEPS = 25
@@ -142,7 +146,7 @@ def failed(cause: str) -> StageError:
 
 
 def side_by_side(call: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
-    """The results of a call for each item, in their order, some at a time: minimisation lets other threads run."""
+    """The results of a call for each item, in their order, some at a time: OpenMM and RDKit let other threads run."""
     if threads == 1:
         return [call(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
@@ -179,21 +183,25 @@ def suitable_references(
     state: HelixState,
     exclude: tuple[str, ...],
     exclude_similar: float = 1.0,
+    threads: int = 1,
 ) -> tuple[Reference, ...]:
     """References of the same state, those that share most with the ligand first, and whole cores of other states.
 
     A crystal ligand of another state serves when the ligand contains it (fulvestrant contains estradiol):
     the core then says where the scaffold lies, and the pocket where the rest can go.
     """
-    scored = []
+    suited = []
     for reference in references:
         if names_of(reference) & set(exclude) or similarity(mol, reference.mol) > exclude_similar:
             continue
         same = reference.state == state or {reference.state, state} == {HelixState.ANTAGONIST, HelixState.DISPLACED}
-        if not same and not mol.HasSubstructMatch(Chem.RemoveHs(reference.mol)):
-            continue
-        ways = placement.common_core(mol, reference.mol, limit=1)
-        scored.append((len(ways[0]) if ways else 0, reference.state == state, reference))
+        if same or mol.HasSubstructMatch(Chem.RemoveHs(reference.mol)):
+            suited.append(reference)
+    ways = side_by_side(lambda reference: placement.common_core(mol, reference.mol, limit=1), suited, threads)
+    scored = [
+        (len(way[0]) if way else 0, reference.state == state, reference)
+        for way, reference in zip(ways, suited, strict=True)
+    ]
     if not scored:
         raise failed(f"no reference pose of the {state} state is left to place the ligand on")
     scored.sort(key=lambda row: (-row[0], not row[1], row[2].name))
@@ -212,13 +220,29 @@ def similarity(mol: Chem.Mol, other: Chem.Mol) -> float:
     return DataStructs.TanimotoSimilarity(*(generator.GetFingerprint(Chem.RemoveAllHs(m)) for m in (mol, other)))
 
 
-def grown(
-    mol: Chem.Mol, references: tuple[Reference, ...], receptor: pocket.Receptor, seed: int, effort: Effort = USUAL
-) -> list[tuple[float, placement.Start]]:
-    """Starts on every reference, the most promising grown whole; score and pose, best and distinct."""
+def free_conformers(mol: Chem.Mol, effort: Effort, seed: int) -> Chem.Mol:
+    """The molecule with the conformers that its search begins with.
+
+    Raises
+    ------
+    StageError
+        No conformer could be made.
+    """
     free = placement.conformers(mol, effort.conformers, seed)
     if not free.GetNumConformers():
         raise failed("no conformer could be made")
+    return free
+
+
+def grown(
+    mol: Chem.Mol,
+    free: Chem.Mol,
+    references: tuple[Reference, ...],
+    receptor: pocket.Receptor,
+    seed: int,
+    effort: Effort = USUAL,
+) -> list[tuple[float, placement.Start]]:
+    """Starts of free conformers on every reference, the most promising grown whole; score and pose, best, distinct."""
     starts = [s for reference in references for s in placement.starts_on(mol, free, reference, seed)]
     around = np.concatenate([s.xyz for s in starts])
     pocket_xyz, features = pocket.pocket_features(receptor, around)
@@ -237,49 +261,67 @@ def grown(
     return _distinct(poses, own.index, effort.rigid)
 
 
-def docked(
+def begin_docking(
+    beside: Beside,
     mol: Chem.Mol,
+    free: Chem.Mol,
     references: tuple[Reference, ...],
-    hormone: Reference,
-    receptor: pocket.Receptor,
     receptor_pdb: Path,
     seed: int,
     effort: Effort = USUAL,
-) -> list[tuple[float, placement.Start]]:
-    """Poses by Vina, which knows no reference, in the box of the references: score and pose.
+) -> list[Begun[list[docking.Docked]]]:
+    """Vina, which knows no reference, set to work in the box of the references: a run for each kind of rings.
 
-    Vina does not bend rings, so conformers with different rings are docked. A pose outside the pocket is left out:
-    without solvent the force field would prefer a groove of the surface, where nothing strains the ligand. So is one
-    that turns a phenol away from the E353/R394 clamp.
+    Vina does not bend rings, so of the free conformers those whose rings differ are docked, none of them for longer
+    than :data:`EVALUATIONS`.
+    """
+    points = np.concatenate([reference.mol.GetConformer().GetPositions() for reference in references])
+    low, high = points.min(axis=0), points.max(axis=0)
+    size = np.clip(high - low + 2 * BOX_MARGIN, BOX_LEAST, None)
+    begun = []
+    for xyz in _ring_conformers(free, effort):
+        copy = Chem.Mol(mol)
+        copy.GetConformer().SetPositions(xyz)
+        begun.append(
+            beside.begin(
+                docking.dock,
+                receptor_pdb,
+                copy,
+                (low + high) / 2,
+                size,
+                exhaustiveness=effort.exhaustiveness,
+                poses=VINA_POSES,
+                seed=seed,
+                evaluations=EVALUATIONS,
+            )
+        )
+    return begun
+
+
+def docked(
+    mol: Chem.Mol,
+    found: Iterable[docking.Docked],
+    hormone: Reference,
+    receptor: pocket.Receptor,
+    effort: Effort = USUAL,
+) -> list[tuple[float, placement.Start]]:
+    """Of the poses that Vina found the best and distinct ones that may be right: score and pose.
+
+    A pose outside the pocket is left out: without solvent the force field would prefer a groove of the surface, where
+    nothing strains the ligand. So is one that turns a phenol away from the E353/R394 clamp.
 
     Parameters
     ----------
     hormone
         :data:`HORMONE` in the frame of the receptor: what fills less of its place is not in the pocket.
     """
-    points = np.concatenate([reference.mol.GetConformer().GetPositions() for reference in references])
-    low, high = points.min(axis=0), points.max(axis=0)
-    size = np.clip(high - low + 2 * BOX_MARGIN, BOX_LEAST, None)
-    found: list[tuple[float, placement.Start]] = []
-    for xyz in _ring_conformers(mol, effort, seed):
-        copy = Chem.Mol(mol)
-        copy.GetConformer().SetPositions(xyz)
-        for pose in docking.dock(
-            receptor_pdb,
-            copy,
-            (low + high) / 2,
-            size,
-            exhaustiveness=effort.exhaustiveness,
-            poses=VINA_POSES,
-            seed=seed,
-        ):
-            found.append((pose.score, placement.Start(pose.xyz, frozenset(), "Vina", "docked")))
-    found.sort(key=lambda row: row[0])
+    rows = [(pose.score, placement.Start(pose.xyz, frozenset(), "Vina", "docked")) for pose in found]
+    rows.sort(key=lambda row: row[0])
     heavy = np.array([a.GetIdx() for a in mol.GetAtoms() if a.GetAtomicNum() > 1])
     phenol = mol.HasSubstructMatch(_PHENOL)
     inside = [
         row
-        for row in found
+        for row in rows
         if _covered(row[1].xyz[heavy], hormone) >= IN_POCKET
         and (not phenol or _clamp(mol, row[1].xyz, receptor, receptor.positions))
     ]
@@ -293,9 +335,9 @@ def _covered(xyz: np.ndarray, reference: Reference) -> float:
     return float((np.linalg.norm(points[:, None] - xyz[None], axis=-1).min(axis=1) < 2.0).mean())
 
 
-def _ring_conformers(mol: Chem.Mol, effort: Effort, seed: int) -> list[np.ndarray]:
-    """Conformers (n x 3) whose rings differ, the lowest in MMFF94s energy of each kind first."""
-    free = placement.conformers(mol, effort.conformers, seed)
+def _ring_conformers(free: Chem.Mol, effort: Effort) -> list[np.ndarray]:
+    """Of the conformers, minimised, those (n x 3) whose rings differ, the lowest MMFF94s energy of each kind first."""
+    free = Chem.Mol(free)
     energies = AllChem.MMFFOptimizeMoleculeConfs(free, numThreads=1, maxIters=200, mmffVariant="MMFF94s")
     rings = sorted({i for ring in free.GetRingInfo().AtomRings() for i in ring})
     order = sorted(range(free.GetNumConformers()), key=lambda k: energies[k][1])
