@@ -36,8 +36,8 @@ def pose(
     exclude_similar: Annotated[float, typer.Option("--exclude-similar", min=0, max=1, metavar="0-1", help="Use no "
                                "crystal pose of a ligand with a Tanimoto coefficient above this.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", min=1, help="Of conformers and docking.")] = 1,
-    threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="N", help="Cores to use: poses are "
-                                                "minimised at a time, with Vina beside. Default: all.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, metavar="N", help="Cores to use: several poses "
+                                                "are minimised at once, Vina works beside. Default: all.")] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Place a ligand: up to five poses, ranked, with scores, anchors, confidence and what it was placed by.
@@ -45,7 +45,8 @@ def pose(
     A covalent ligand is placed before its bond is made; the distance of its warhead to Cys530 is reported.
 
     Crystal ligands of the same helix-12 state suggest where the scaffold lies, AutoDock Vina what they do not suggest,
-    the force field decides. A structure file keeps its heavy atoms and its frame; missing residues stay missing.
+    the force field chooses five, which are ordered by energy, interaction and Vina's score together. A structure file
+    keeps its heavy atoms and its frame; missing residues stay missing.
 
     Examples:
 
@@ -136,19 +137,20 @@ def _poses_view(ligands: list[Any], outcome: Any, place: Any, out: Path) -> Rend
     by_name = {ligand.name: ligand for ligand in ligands}
     parts: list[RenderableType] = []
     headings = {"rank": "", "confidence": "confidence", "above": "above first\nkcal/mol", "interaction": "interaction\n"
-                "kcal/mol", "strain": "strain\nkcal/mol", "vina": "Vina\nkcal/mol", "anchors": "anchors (A)",
-                "why": "why"}  # fmt: skip
+                "kcal/mol", "strain": "strain\nkcal/mol", "vina": "Vina\nkcal/mol"}  # fmt: skip
     for name, poses in outcome.poses.items():
         rows = [{
-            "rank": pose.rank, "confidence": pose.confidence, "above": pose.above_kcal,
-            "interaction": pose.interaction_kcal, "strain": pose.strain_kcal, "vina": pose.vina_kcal,
-            "anchors": ", ".join(f"{key.split('_')[1]} {value}" for key, value in pose.anchors_angstrom.items()),
-            "why": pose.reason,
+            "rank": pose.rank, "confidence": pose.confidence, **{key: None if value is None else round(value, 1)
+            for key, value in {
+                "above": pose.above_kcal, "interaction": pose.interaction_kcal, "strain": pose.strain_kcal,
+                "vina": pose.vina_kcal, **pose.anchors_angstrom,
+            }.items()},
         } for pose in poses]  # fmt: skip
-        parts.append(table_view(f"{name} in the {place.state} state", rows, headings))
+        anchors = {anchor: f"{anchor.split('_')[1]}\nA" for pose in poses for anchor in pose.anchors_angstrom}
+        parts.append(table_view(f"{name} in the {place.state} state", rows, headings | anchors))
+        parts += [Text(f"pose {pose.rank}: {'; '.join(filter(None, (pose.reason, pose.label)))}") for pose in poses]
         parts += [Text(poses[0].misfit, style="yellow")] if poses[0].misfit else []
         parts += [Text(f"{name}: {said}", style="yellow") for said in labels(by_name[name])]
-        parts += [Text(f"pose {pose.rank}: {pose.label}") for pose in poses if pose.label]
         parts += [Text(by_name[name].notes, style="dim")] if by_name[name].notes else []
     for name, error in outcome.failed.items():
         parts.append(Text(f"{name}: {error}", style="yellow"))

@@ -178,8 +178,8 @@ def place_ligand(
         :attr:`Pose.misfit` saying what is in the way: to be looked at, not to be simulated. They are ordered by how
         much of the ligand lies on like atoms of a crystal ligand, since clashes make most of their energy.
     threads
-        Cores that it may use: poses are minimised at a time, Vina works in processes beside. The result does not depend
-        on it.
+        Cores that it may use: as many poses are minimised at once, Vina works in processes beside. The result does not
+        depend on it.
 
     Returns
     -------
