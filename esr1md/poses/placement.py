@@ -26,6 +26,10 @@ FLIPS = (
 )
 METHODS = ("core", *FLIPS)
 
+#: Longest search for a common core (s), after which the reference is used by its shape alone. A guard, far above the
+#: 25 s that the slowest pair at hand takes on a loaded machine (bazedoxifene on raloxifene).
+CORE_LIMIT = 300
+
 
 @dataclass(frozen=True)
 class Start:
@@ -81,12 +85,12 @@ def _all_ways(ligand: bytes, other: bytes) -> tuple[tuple[tuple[int, int], ...],
     settings.BondCompareParameters.RingMatchesRingOnly = True
     settings.BondCompareParameters.CompleteRingsOnly = True
     settings.AtomCompareParameters.RingMatchesRingOnly = True
-    settings.Timeout = 30  # a guard, far above what was seen: a pose must not depend on the machine's load
+    settings.Timeout = CORE_LIMIT
     if bare.HasSubstructMatch(bare_reference):
         query = bare_reference
     else:
         result = rdFMCS.FindMCS([bare, bare_reference], settings)
-        if result.numAtoms < 6:
+        if result.canceled or result.numAtoms < 6:  # the largest core so far would depend on the machine's load
             return ()
         query = result.queryMol
     target = bare_reference.GetSubstructMatch(query)
