@@ -155,7 +155,7 @@ def measure_packing(
 
     from esr1md.dynamics import throughput
     from esr1md.errors import StageError
-    from esr1md.screen.run import take_ctrl_c_back
+    from esr1md.stopping import take_ctrl_c_back
     from esr1md.workers import WorkerDied, usable_cores
 
     take_ctrl_c_back()  # building the system has lost it

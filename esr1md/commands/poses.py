@@ -59,7 +59,9 @@ def pose(
     Exit code 3 if the ligand fits nowhere, which is an answer too.
     """
 
-    with document_output(json) as document:
+    from esr1md.stopping import ctrl_c_kept
+
+    with ctrl_c_kept(), document_output(json) as document:
         from esr1md.commands.terminal import stderr_console
         from esr1md.poses import request as requests
         from esr1md.workers import usable_cores
@@ -113,6 +115,8 @@ def _state(text: str) -> HelixState:
 
 
 def _check_out(out: Path) -> None:
+    from esr1md.poses.request import begin
+
     try:
         out.mkdir(parents=True, exist_ok=True)
         if any(out.iterdir()) and not (out / "request.json").is_file():
@@ -121,6 +125,7 @@ def _check_out(out: Path) -> None:
                 expected="a new folder, or one of an earlier call",
                 do="give another --out",
             )
+        begin(out)
     except OSError as error:
         raise InputError(
             f"cannot write to '{out}' ({error.strerror})", expected="a folder you may write to", do="give another --out"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -45,6 +45,8 @@ class Begun(Generic[R]):
         """
         if self._future is None:
             return self._here()
+        while wait([self._future], timeout=1.0).not_done:  # not longer, or Ctrl-C would be late
+            pass
         try:
             answer, self.elsewhere = self._future.result()
         except WorkerDied as death:

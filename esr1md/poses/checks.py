@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,20 +79,12 @@ def failed_checks(mol: Chem.Mol, receptor_pdb: Path) -> list[str]:
             for name, passed in tests.items() if isna(passed) or not passed]  # fmt: skip
 
 
-def conformers_ahead(mol: Chem.Mol) -> threading.Thread:
-    """A thread that makes the conformers which PoseBusters compares a ligand's energy with, and remembers.
+def remember_conformers(mol: Chem.Mol) -> None:
+    """Make beforehand the conformers that PoseBusters compares a ligand's energy with: it remembers them.
 
-    The first call of :func:`failed_checks` would take seconds for them; RDKit lets other threads run meanwhile. What
-    goes wrong goes wrong there again, and is told there.
+    Without, the first call of :func:`failed_checks` for a ligand takes seconds more.
     """
-
-    def make() -> None:
-        with suppress(Exception):
-            _busted("mol", Chem.Mol(mol))
-
-    thread = threading.Thread(target=make, daemon=True, name="conformers")
-    thread.start()
-    return thread
+    _busted("mol", mol)
 
 
 def _busted(tests: str, mol: Chem.Mol, **given: str) -> pd.Series:

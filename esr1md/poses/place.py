@@ -28,7 +28,7 @@ from esr1md.ligand.labels import labels
 from esr1md.ligand.parameters import LigandParameters
 from esr1md.poses import placement, pocket, search
 from esr1md.poses.beside import Begun, beside
-from esr1md.poses.checks import anchor_distances, conformers_ahead, contacts, failed_checks
+from esr1md.poses.checks import anchor_distances, contacts, failed_checks, remember_conformers
 from esr1md.poses.degrader import exit_label
 from esr1md.poses.docking import type_receptor, vina_scores, why_not
 from esr1md.poses.references import Reference
@@ -142,6 +142,16 @@ class Pose:
         except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
             raise StageError("pose", f"no readable pose here ({error})", where=str(folder)) from error
 
+    @classmethod
+    def all_from_folder(cls, folder: Path) -> list[Pose]:
+        """Every pose of a folder, best first; raises as :meth:`from_folder`."""
+        found = [cls.from_folder(folder)]
+        while (pose := cls.from_folder(folder, len(found) + 1)).rank == len(found) + 1:
+            found.append(pose)
+        if missing := [pose.sdf for pose in found if not pose.sdf.is_file()]:
+            raise StageError("pose", "the file of a pose is missing", where=str(missing[0]))
+        return found
+
 
 def place_ligand(
     ligand: Ligand,
@@ -196,22 +206,24 @@ def place_ligand(
     clock = _Clock()
     mol = parameters.molecule()
     Chem.AssignStereochemistryFrom3D(mol, replaceExistingTags=True)
-    without_vina, ahead = why_not(mol), None
-    with beside(min(threads - 1, search.USUAL.ring_conformers), folder / "logs") as others:
+    without_vina = why_not(mol)
+    with (
+        beside(min(threads - 1, search.USUAL.ring_conformers), folder / "logs") as dockers,
+        beside(min(threads - 1, 1), folder / "logs") as checker,
+    ):
         if not without_vina:
-            others.begin(type_receptor, receptor_pdb)
+            dockers.begin(type_receptor, receptor_pdb)
         receptor = pocket.read_receptor(receptor_pdb)
         every = search.references_in_frame(receptor, receptor_pdb)
         hormone = next(reference for reference in every if reference.name == search.HORMONE)
         references = search.suitable_references(mol, every, state, exclude, exclude_similar, threads)
         clock.lap("receptor")
+        checker.begin(remember_conformers, mol)
         for effort in (search.USUAL, search.THOROUGH):  # no ligand is refused before a wider search
             free = search.free_conformers(mol, effort, seed)
             runs = []
             if not without_vina and effort.ring_conformers:
-                runs = search.begin_docking(others, mol, free, references, receptor_pdb, seed, effort)
-            if threads > 1 and ahead is None:
-                ahead = conformers_ahead(mol)
+                runs = search.begin_docking(dockers, mol, free, references, receptor_pdb, seed, effort)
             grown = search.grown(mol, free, references, receptor, seed, effort)
             clock.lap("placement")
             by_vina = [pose for run in runs for pose in run.result()]
@@ -232,12 +244,11 @@ def place_ligand(
         finals = search.side_by_side(lambda one: search.settled(mol, parameters, receptor, one), kept, threads)
         clock.lap("settling")
         places = [final.xyz for final in finals]
-        scoring = [] if without_vina else [others.begin(vina_scores, receptor_pdb, mol, places, optimise=True)]
         mols = [_posed(mol, final.xyz, ligand, parameters) for final in finals]
-        if ahead is not None:
-            ahead.join()
-        checks = [failed_checks(posed, receptor_pdb) for posed in mols]
-        clock.lap("checks")
+        checking = [checker.begin(failed_checks, posed, receptor_pdb) for posed in mols]
+        scoring = [] if without_vina else [dockers.begin(vina_scores, receptor_pdb, mol, places, optimise=True)]
+        checks = [check.result() for check in checking]
+        clock.lap("checks", *checking)
         vina = scoring[0].result() if scoring else [None] * len(finals)
         clock.lap("vina", *scoring)
     costs = [
@@ -348,6 +359,8 @@ def _posed(mol: Chem.Mol, xyz: np.ndarray, ligand: Ligand, parameters: LigandPar
 
 
 def _write(poses: list[Pose], mols: list[Chem.Mol], said: tuple[str, ...], folder: Path) -> None:
+    for earlier in folder.glob("pose_*.sdf"):  # there may have been more
+        earlier.unlink()
     with Chem.SDWriter(str(folder / "poses.sdf")) as every:
         for pose, mol in zip(poses, mols, strict=True):
             for name in (
@@ -376,7 +389,7 @@ def _write(poses: list[Pose], mols: list[Chem.Mol], said: tuple[str, ...], folde
 
 
 class _Clock:
-    """CPU seconds of each step, with what other threads did meanwhile."""
+    """CPU seconds of each step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from esr1md.catalogue import did_you_mean
-from esr1md.errors import Esr1mdError, InputError
+from esr1md.errors import Esr1mdError, InputError, StageError
 from esr1md.ligand.catalogue import catalogue_ligand
 from esr1md.ligand.labels import labels
 from esr1md.ligand.parameters import parametrise
@@ -21,7 +22,8 @@ from esr1md.receptor.build import build_receptor
 from esr1md.receptor.given import receptor_as_given
 from esr1md.receptor.protonation import ligand_from_sdf
 from esr1md.receptor.sequence import parse_variant
-from esr1md.specs import HelixState, Ligand
+from esr1md.specs import HelixState, Ligand, digest_of, file_digest, numeric_versions
+from esr1md.store.disk import write_json
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ class Place:
 
 @dataclass
 class Outcome:
-    """Poses of each ligand, best first, and why others have none."""
+    """Poses of each ligand, best first, why others have none, and digests of what was asked of each."""
 
+    questions: dict[str, str]
     poses: dict[str, list[Pose]] = field(default_factory=dict)
     failed: dict[str, Esr1mdError] = field(default_factory=dict)
 
@@ -115,20 +118,37 @@ def pose_ligands(
     """Pose every ligand and write a folder for each into ``out``; a ligand that fails stops no other.
 
     One that does not fit gets its best poses all the same, and they say so. A folder holds ``poses.sdf`` (up to five,
-    ranked, with their scores), ``pose_RANK.sdf``, ``record.json`` and ``parameters/``.
+    ranked, with their scores), ``pose_RANK.sdf``, ``record.json`` and ``parameters/``. What an earlier call found for
+    the same question is read again: ``request.json`` is written anew after each ligand.
     """
-    outcome = Outcome()
+    asked = {
+        "receptor": file_digest(place.pdb), "state": str(place.state), "seed": seed, "exclude": sorted(exclude),
+        "exclude_similar": exclude_similar, "versions": numeric_versions(),
+    }  # fmt: skip
+    outcome = Outcome({ligand.name: digest_of({**asked, "ligand": asdict(ligand)}) for ligand in ligands})
+    folders = {ligand.name: _folder_of(ligand, out) for ligand in ligands}
+    before = _answered(out)
+    for name, question in outcome.questions.items():
+        if before.get(name) == question:
+            with suppress(StageError):  # its files are gone or damaged
+                outcome.poses[name] = Pose.all_from_folder(folders[name])
+
+    def save() -> None:
+        write_json(out / "request.json", as_document(ligands, place, outcome, out))
+
+    save()
     for ligand in ligands:
-        folder = out / "".join(c if c.isalnum() or c in "-_+" else "_" for c in ligand.name)
+        if ligand.name in outcome.poses:
+            continue
         report(f"posing {ligand.name}")
         try:
-            parameters = parametrise(ligand, folder / "parameters")
+            parameters = parametrise(ligand, folders[ligand.name] / "parameters")
             outcome.poses[ligand.name] = place_ligand(
                 ligand,
                 parameters,
                 place.pdb,
                 place.state,
-                folder,
+                folders[ligand.name],
                 seed=seed,
                 exclude=exclude,
                 exclude_similar=exclude_similar,
@@ -137,12 +157,38 @@ def pose_ligands(
             )
         except Esr1mdError as error:
             outcome.failed[ligand.name] = error
-    (out / "request.json").write_text(json.dumps(as_document(ligands, place, outcome, out), indent=1))
+        save()
+    outcome.poses = {ligand.name: outcome.poses[ligand.name] for ligand in ligands if ligand.name in outcome.poses}
     return outcome
+
+
+def begin(out: Path) -> None:
+    """Make ``out`` a folder that the same command goes on in, however early it is killed."""
+    if not (out / "request.json").is_file():
+        write_json(out / "request.json", {"ligands": []})
+
+
+def _folder_of(ligand: Ligand, out: Path) -> Path:
+    return out / "".join(c if c.isalnum() or c in "-_+" else "_" for c in ligand.name)
+
+
+def _answered(out: Path) -> dict[str, str]:
+    """What was asked of each ligand that has poses here."""
+    try:
+        rows = json.loads((out / "request.json").read_text())["ligands"]
+        return {row["name"]: row["question"] for row in rows if row["poses"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def as_document(ligands: list[Ligand], place: Place, outcome: Outcome, out: Path) -> dict[str, Any]:
     """Everything a script wants to know, paths relative to ``out``."""
+
+    def failure(ligand: Ligand) -> str | None:
+        if ligand.name in outcome.failed:
+            return str(outcome.failed[ligand.name])
+        return None if ligand.name in outcome.poses else "not posed yet"
+
     return {
         "out": str(out),
         "receptor": {"pdb": str(place.pdb.relative_to(out)), "state": str(place.state), "steps": list(place.steps)},
@@ -153,7 +199,7 @@ def as_document(ligands: list[Ligand], place: Place, outcome: Outcome, out: Path
                 "poses": [{**pose.to_json(), "sdf": str(pose.sdf.relative_to(out))}
                           for pose in outcome.poses.get(ligand.name, ())],
                 "search": outcome.poses[ligand.name][0].details if ligand.name in outcome.poses else {},
-                "failure": str(outcome.failed[ligand.name]) if ligand.name in outcome.failed else None,
+                "failure": failure(ligand), "question": outcome.questions[ligand.name],
             }
             for ligand in ligands
         ],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -150,7 +150,14 @@ def side_by_side(call: Callable[[T], R], items: Sequence[T], threads: int) -> li
     if threads == 1:
         return [call(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(call, items))
+        calls = [pool.submit(call, item) for item in items]
+        try:
+            while wait(calls, timeout=1.0).not_done:  # not longer, or Ctrl-C would be late
+                pass
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [done.result() for done in calls]
 
 
 def _evidence(start: placement.Start) -> float:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ from esr1md.screen.status import screen_status
 from esr1md.screen.steps import PREPARATIONS, Step, await_others, perform, preparations_of, run_steps, steps
 from esr1md.sites import Pool, open_site_pool
 from esr1md.sites.node import Assignment
+from esr1md.stopping import take_ctrl_c_back
 from esr1md.store.artifacts import KINDS, Store
 from esr1md.store.plans import write_plan
 from esr1md.store.records import open_index, replica_row, set_members, upsert
@@ -94,17 +94,6 @@ def start_screen(plan: Plan, *, retry: bool = False) -> None:
     known = (replica_row(store.folder("replicas", digest)) for digest in states["replicas"] if digest in planned)
     upsert(index, (row for row in known if row is not None))
     take_ctrl_c_back()  # last: what the plan says of its ligands is found by substructure search
-
-
-def take_ctrl_c_back() -> None:
-    """Install Python's SIGINT handler again: RDKit 2026.03 leaves its own behind after any substructure search.
-
-    With that one the first Ctrl-C does nothing and the second ends the process without a word.
-    """
-    if threading.current_thread() is threading.main_thread():
-        handler = signal.getsignal(signal.SIGINT)
-        if handler is not None:
-            signal.signal(signal.SIGINT, handler)
 
 
 @contextmanager

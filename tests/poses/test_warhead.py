@@ -131,7 +131,7 @@ def test_the_command_shows_labels_of_ligand_and_pose(tmp_path):
     ligands = [catalogue_ligand(name) for name in names]
     (tmp_path / "receptor.pdb").touch()
     place = request.Place(tmp_path / "receptor.pdb", HelixState.ANTAGONIST, ())
-    outcome = request.Outcome()
+    outcome = request.Outcome(dict.fromkeys(names, "what was asked"))
     for ligand in ligands:
         outcome.poses[ligand.name] = [
             Pose(ligand.name, HelixState.ANTAGONIST, tmp_path / ligand.name / "pose_1.sdf", "low", "why", "3ERT_OHT",
@@ -152,6 +152,6 @@ def test_the_command_shows_labels_of_ligand_and_pose(tmp_path):
         "palazestrant: low-confidence structure",
         "H3B-6545: low-confidence structure",
         "H3B-6545: covalent warhead (4-aminobut-2-enamide), no bond to the receptor modelled",
-        f"pose 1: {OUT_OF_REACH}",
+        f"pose 1: why; {OUT_OF_REACH}",
     ):
         assert said in text
