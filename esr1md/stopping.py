@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from esr1md.repeating import repeating
+
 #: Environment variable with the instant to stop at, in seconds of the system's monotonic clock (``time.monotonic``,
 #: which on Linux is the same for all processes since the machine started, and which nobody sets back).
 STOP_AT = "ESR1MD_STOP_AT"
@@ -57,26 +59,21 @@ def take_ctrl_c_back() -> None:
 def ctrl_c_kept() -> Iterator[None]:
     """Ctrl-C interrupts the body, which may use RDKit at any time, within a second or the native call that runs.
 
-    No handler is asked (:func:`take_ctrl_c_back` says why): the signal is blocked and a thread waits for it. Threads
+    No handler is asked (:func:`take_ctrl_c_back` says why): the signal is blocked and a thread looks for it. Threads
     that were there before, of a numeric library say, would still take it, so this goes before imports. The main thread
     must not wait for anything longer than a second at a time.
     """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "sigtimedwait"):
         yield
         return
-    over = threading.Event()
 
-    def watch() -> None:
-        while not over.is_set():
-            if signal.sigtimedwait({signal.SIGINT}, 0.2) is not None:
-                _thread.interrupt_main()
+    def look() -> None:
+        if signal.sigtimedwait({signal.SIGINT}, 0) is not None:
+            _thread.interrupt_main()
 
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    thread = threading.Thread(target=watch, name="Ctrl-C", daemon=True)
-    thread.start()
     try:
-        yield
+        with repeating(look, 0.2, "Ctrl-C"):
+            yield
     finally:
-        over.set()
-        thread.join()
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)

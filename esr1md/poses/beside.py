@@ -29,10 +29,6 @@ class Begun(Generic[R]):
         self._future, self._here = future, here
         self.elsewhere = 0.0
 
-    def running(self) -> bool:
-        """Whether another process is still at it."""
-        return self._future is not None and not self._future.done()
-
     def result(self) -> R:
         """What the call returns.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -13,19 +14,21 @@ from esr1md.poses.beside import beside
 
 def test_with_a_process_a_call_runs_at_once_and_elsewhere(tmp_path):
     with beside(1, tmp_path / "logs") as others:
+        others.begin(Path.touch, tmp_path / "nobody asks")
         begun = others.begin(busy, 0.2)
         asleep = others.begin(time.sleep, 0.2)
-        assert begun.running() and begun.result() != os.getpid()
+        assert begun.result() != os.getpid() and (tmp_path / "nobody asks").exists()
         assert begun.elsewhere == pytest.approx(0.2, abs=0.1)  # CPU seconds of that process
-        assert asleep.result() is None and not asleep.running() and asleep.elsewhere < 0.1
+        assert asleep.result() is None and asleep.elsewhere < 0.1
     assert not (tmp_path / "logs").exists()
 
 
 def test_without_a_process_a_call_is_done_when_it_is_asked_for(tmp_path):
     with beside(0, tmp_path / "logs") as others:
         begun = others.begin(busy, 0.0)
-        others.begin(int, "nobody asks")
-        assert not begun.running() and begun.result() == os.getpid() and begun.elsewhere == 0.0
+        others.begin(Path.touch, tmp_path / "nobody asks")
+        assert begun.result() == os.getpid() and begun.elsewhere == 0.0
+    assert not (tmp_path / "nobody asks").exists()
     assert not (tmp_path / "logs").exists()
 
 
